@@ -1,0 +1,97 @@
+"""Every error this package raises on purpose.
+
+BackupError                    1    refused or failed, nothing published
+├── SettingsError              1    a setting or a flag that cannot be used
+├── ProjectError               1    the project cannot be read, tagged or described
+├── StoreError                 1    the store cannot be read or written
+├── RestoreError               1    a restore was refused or failed
+├── DamageError                4    an archive does not hold what it should
+├── NoSuchBackupError         10    nothing in the store answers to that name
+└── StoreHeldError            11    another process holds the store
+
+The number is the exit code a task ends with.
+A message is one line: what is wrong, where, and what to do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+__all__ = [
+    "BackupError",
+    "DamageError",
+    "NoSuchBackupError",
+    "ProjectError",
+    "RestoreError",
+    "SettingsError",
+    "StoreError",
+    "StoreHeldError",
+    "printable",
+    "translated",
+]
+
+
+class BackupError(Exception):
+    """The root of all errors of this package; its text is the one line a person reads."""
+
+    exit_code = 1
+
+
+class SettingsError(BackupError):
+    """A setting or a flag that cannot be used."""
+
+
+class ProjectError(BackupError):
+    """The project cannot be read, tagged or described."""
+
+
+class StoreError(BackupError):
+    """The store cannot be read or written."""
+
+
+class RestoreError(BackupError):
+    """A restore was refused or failed."""
+
+
+class DamageError(BackupError):
+    """An archive does not hold what it should."""
+
+    exit_code = 4
+
+
+class NoSuchBackupError(BackupError):
+    """Nothing in the store answers to that name."""
+
+    exit_code = 10
+
+
+class StoreHeldError(BackupError):
+    """Another process holds the store."""
+
+    exit_code = 11
+
+
+@contextmanager
+def translated(error: type[BackupError], doing: str, advice: str = "") -> Iterator[None]:
+    """Turn an ``OSError`` of the body into `error`: what was being done, the cause, what to do."""
+    try:
+        yield
+    except OSError as cause:
+        where = f": {printable(cause.filename)}" if cause.filename is not None else ""
+        what_to_do = f"; {advice}" if advice else ""
+        raise error(f"{doing} failed: {cause.strerror or cause}{where}{what_to_do}") from cause
+
+
+def printable(name: bytes | str | os.PathLike[str]) -> str:
+    """Return a file name as one line of safe text: controls and broken UTF-8 are escaped."""
+    text = os.fsdecode(name) if not isinstance(name, int) else str(name)
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    if character.isprintable():
+        return character
+    raw = character.encode("utf-8", "surrogateescape")
+    return "".join(f"\\x{byte:02x}" for byte in raw)

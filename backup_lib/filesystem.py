@@ -1,0 +1,157 @@
+"""Safe steps on a file system: what Python's ``os`` lacks, and what must not be done twice in two ways."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+import stat
+import sys
+from pathlib import Path
+
+__all__ = [
+    "OPEN_DIRECTORY",
+    "open_beneath",
+    "rename_new",
+    "replace_file",
+    "sync_folder",
+    "sync_file_system",
+]
+
+OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_SYS_OPENAT2 = 437
+_BENEATH_NO_SYMLINKS = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS
+_PATH_LIMIT = 4000  # PATH_MAX is 4096, its final NUL included
+_RENAME_NOREPLACE = 1
+_kernel_has_openat2 = sys.platform == "linux"
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
+    """Open `path` below the open directory `folder`, through directories only.
+
+    No part of `path`, the last included, is followed where it is a link, and none may lead out.
+    Paths longer than the kernel takes at once are opened in steps.
+
+    Raises `OSError` (``ELOOP`` for a link on the way, ``EXDEV`` for a way out).
+    """
+    if len(path) <= _PATH_LIMIT:
+        return _open_short(folder, path or b".", flags, mode)
+    cut = path.rindex(b"/", 0, _PATH_LIMIT)
+    step = _open_short(folder, path[:cut], OPEN_DIRECTORY, 0)
+    try:
+        return open_beneath(step, path[cut + 1 :], flags, mode)
+    finally:
+        os.close(step)
+
+
+def _open_short(folder: int, path: bytes, flags: int, mode: int) -> int:
+    global _kernel_has_openat2
+    if _kernel_has_openat2:
+        how = _OpenHow(flags | os.O_CLOEXEC, mode, _BENEATH_NO_SYMLINKS)
+        while True:
+            fd = _libc.syscall(_SYS_OPENAT2, folder, path, ctypes.byref(how), ctypes.sizeof(how))
+            if fd >= 0:
+                return int(fd)
+            number = ctypes.get_errno()
+            if number not in (errno.EINTR, errno.EAGAIN):
+                break
+        if number not in (errno.ENOSYS, errno.EPERM):
+            raise OSError(number, os.strerror(number), path)
+        _kernel_has_openat2 = False
+    return _open_by_parts(folder, path, flags, mode)
+
+
+def _open_by_parts(folder: int, path: bytes, flags: int, mode: int) -> int:
+    *parents, name = path.split(b"/")
+    step = folder
+    try:
+        for part in parents:
+            deeper = os.open(_inner(part), OPEN_DIRECTORY, dir_fd=step)
+            if step != folder:
+                os.close(step)
+            step = deeper
+        return os.open(_inner(name), flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=step)
+    finally:
+        if step != folder:
+            os.close(step)
+
+
+def _inner(part: bytes) -> bytes:
+    if part in (b"", b".."):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), part)
+    return part
+
+
+def rename_new(old: str | bytes, new: str | bytes, folder: int) -> None:
+    """Rename `old` to `new` in the open directory `folder`; never over something that is there.
+
+    Raises `FileExistsError` where `new` exists.
+    """
+    if sys.platform == "linux":
+        done = _libc.renameat2(folder, os.fsencode(old), folder, os.fsencode(new), _RENAME_NOREPLACE)
+        if done == 0:
+            return
+        number = ctypes.get_errno()
+        if number not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(number, os.strerror(number), new)
+    _rename_new_by_hand(old, new, folder)
+
+
+def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None:
+    """Do it where the file system has no atomic way: a hard link for a file, a look before for a folder."""
+    if stat.S_ISREG(os.stat(old, dir_fd=folder, follow_symlinks=False).st_mode):
+        os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        os.unlink(old, dir_fd=folder)
+        return
+    try:
+        os.stat(new, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
+    else:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+
+
+def sync_folder(folder: Path | int) -> None:
+    """Make the names in a folder last through a power cut."""
+    if isinstance(folder, int):
+        os.fsync(folder)
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_file_system(folder: int) -> None:
+    """Make everything written to the file system of the open directory `folder` last."""
+    if sys.platform == "linux":
+        if _libc.syncfs(folder) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    else:
+        os.sync()
+
+
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Write `data` as `path` in one step: a reader sees the old bytes or the new ones, also after a power cut."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(fd, mode)
+            os.fsync(fd)
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)

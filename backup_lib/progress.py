@@ -1,0 +1,59 @@
+"""What a person sees while something runs: plain lines and one bar, both on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
+
+__all__ = ["Advance", "Console", "Silent", "Terminal"]
+
+Advance = Callable[[int], object]
+"""Told the number of bytes just done; all that copying code knows of progress."""
+
+
+class Console(Protocol):
+    """Where the verbs say what they do."""
+
+    def say(self, line: str) -> None:
+        """Show one line."""
+
+    def bar(self, label: str, total: int) -> AbstractContextManager[Advance]:
+        """Show a bar of `total` bytes while the body runs."""
+
+
+class Silent:
+    """Says nothing."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Advance]:
+        """Show nothing."""
+        yield _ignore
+
+
+class Terminal:
+    """Lines to stderr, and a bar where stderr is a terminal."""
+
+    def say(self, line: str) -> None:
+        """Write one line to stderr."""
+        sys.stderr.write(f"{line}\n")
+        sys.stderr.flush()
+
+    @contextmanager
+    def bar(self, label: str, total: int) -> Iterator[Advance]:
+        """Show a tqdm bar in bytes; nothing where stderr is not a terminal."""
+        if not sys.stderr.isatty():
+            yield _ignore
+            return
+        from tqdm import tqdm
+
+        with tqdm(total=total, desc=label, unit="B", unit_scale=True, unit_divisor=1024, leave=False) as bar:
+            yield bar.update
+
+
+def _ignore(count: int) -> None:
+    pass

@@ -1,0 +1,129 @@
+"""The settings: what ``backup:`` in Invoke's own configuration may say.
+
+Invoke reads files, environment and defaults; :func:`settings_from` turns its answer, once, into a frozen value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from backup_lib.errors import SettingsError
+from backup_lib.model import Format, Level
+
+__all__ = ["DEFAULTS", "Hooks", "Settings", "positive_number", "settings_from"]
+
+
+class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Commands of the project itself; found by themselves where not given."""
+
+    setup: str | None = None
+    test: str | None = None
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How this project is backed up."""
+
+    project: str | None = None
+    """Name in file names and of the top folder; else that of package.json, pyproject.toml or the folder."""
+    store: str = "backups"
+    """Folder of the store, relative to the root."""
+    exclude: tuple[str, ...] = ()
+    """gitignore patterns on top of the built-in ones."""
+    include: tuple[str, ...] = ()
+    """gitignore patterns that bring back what a rule dropped."""
+    use_gitignore: bool = False
+    config_patterns: tuple[str, ...] = (
+        ".env",
+        ".env.*",
+        "*.env",
+        ".*rc",
+        ".*rc.json",
+        ".*rc.js",
+        ".*rc.cjs",
+        ".*rc.yml",
+        ".*rc.yaml",
+        "*.config.js",
+        "*.config.cjs",
+        "*.config.mjs",
+        "*.config.ts",
+        "package.json",
+        "package-lock.json",
+        "tsconfig*.json",
+        "jsconfig.json",
+        "config/",
+        "*.yaml",
+        "*.yml",
+        "*.toml",
+        "*.ini",
+        "*.conf",
+        "*.properties",
+        "Dockerfile",
+        ".dockerignore",
+        ".gitignore",
+        ".gitattributes",
+        ".editorconfig",
+        ".backupignore",
+        "Procfile",
+        ".nvmrc",
+        ".node-version",
+        ".python-version",
+    )
+    """gitignore patterns of what ``restore --config-only`` brings back."""
+    format: Format = "gz"
+    level: Level = "normal"
+    keep: int = 3
+    """Versions that ``clean`` keeps."""
+    changelog: str = "CHANGELOG.md"
+    """The file that ``release`` notes a backup in, relative to the root."""
+    hooks: Hooks = Hooks()
+
+
+DEFAULTS: dict[str, Any] = {name: None for name in Settings.__struct_fields__} | {
+    "hooks": {name: None for name in Hooks.__struct_fields__}
+}
+"""Invoke reads ``INVOKE_BACKUP_KEEP`` and the like only for keys it knows; None leaves the text as it is."""
+
+_LISTS = ("exclude", "include", "config_patterns")
+
+
+def settings_from(configured: Mapping[str, Any], **flags: Any) -> Settings:
+    """Return the settings that Invoke's configuration of ``backup`` and a task's flags make; None means not given.
+
+    Raises `SettingsError` naming the key that is unknown or of the wrong type.
+    """
+    unknown = sorted(set(configured) - set(Settings.__struct_fields__))
+    if unknown:
+        known = ", ".join(Settings.__struct_fields__)
+        raise SettingsError(f"unknown setting backup.{unknown[0]}; the settings are: {known}")
+    given = {name: value for name, value in {**configured, **flags}.items() if value is not None}
+    for name in _LISTS:
+        if isinstance(given.get(name), str):
+            given[name] = [part.strip() for part in given[name].split(",") if part.strip()]
+    hooks = given.get("hooks")
+    if isinstance(hooks, Mapping):
+        given["hooks"] = {name: value for name, value in hooks.items() if value is not None}
+    if "keep" in given:
+        given["keep"] = positive_number(given["keep"], "keep")
+    try:
+        return msgspec.convert(given, Settings, strict=False)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at `$.")
+        name = place.rstrip("`") or "?"
+        raise SettingsError(f"setting backup.{name}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def positive_number(text: object, name: str) -> int:
+    """Return `text` as a whole number of at least 1.
+
+    Raises `SettingsError` naming the flag or setting.
+    """
+    try:
+        number = int(str(text))
+    except ValueError:
+        number = 0
+    if number < 1 or isinstance(text, bool):
+        raise SettingsError(f"--{name} takes a whole number of at least 1, not {text!r}")
+    return number
