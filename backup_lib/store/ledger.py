@@ -1,0 +1,201 @@
+"""The ledger: every act and every proof in a store, one JSON object a line, only ever added to."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from backup_lib import filesystem
+from backup_lib.errors import printable
+from backup_lib.store.layout import LEDGER
+
+__all__ = ["Act", "Depth", "Ledger", "Record", "Result", "append", "read"]
+
+Act = Literal["publish", "prove", "restore", "remove", "removed"]
+"""`remove` is written before anything is deleted, `removed` when all of it is gone."""
+Depth = Literal["quick", "full", "restore"]
+Result = Literal["sound", "damaged"]
+
+
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """One line. Lines of a later version may say more, and may know other acts."""
+
+    time: str
+    """``YYYY-MM-DDTHH:MM:SSZ`` by the clock of the machine, which may be wrong: the order of lines decides."""
+    act: str
+    """An `Act`, or what a later version knows."""
+    archive: str
+    """Path below the store."""
+    sha256: str = ""
+    """Hex digest of the archive."""
+    size: int = 0
+    """Bytes of the archive."""
+    index: str = ""
+    """Hex digest of the index in the archive; empty where there is none, or it is not known."""
+    project: str = ""
+    version: str | None = None
+    commit: str | None = None
+    created: str = ""
+    """When the archive was made, ``YYYY-MM-DDTHH:MM:SSZ``."""
+    depth: str = ""
+    """A `Depth`, for a proof."""
+    result: str = ""
+    """A `Result`, for a proof."""
+    findings: int = 0
+    """Number of things found wrong by a proof."""
+    seconds: float = 0.0
+    """How long it took."""
+    tool: str = ""
+    """What wrote the line, with its version."""
+    note: str = ""
+    """For a restore, where to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What stands in a ledger."""
+
+    records: tuple[tuple[int, Record], ...]
+    """Each with its line number, from 1."""
+    unreadable: tuple[int, ...]
+    """Numbers of the lines that are no records."""
+    lines: int
+    _of: dict[str, list[tuple[int, Record]]]
+
+    def published(self, archive: str) -> tuple[Record, ...]:
+        """Return the records of publishing `archive`, oldest first."""
+        return tuple(record for _, record in self._acts(archive, "publish"))
+
+    def last_publish_order(self, archive: str) -> int:
+        """Return the line of the last publish of `archive`, 0 for none: the order in which backups came."""
+        return max((line for line, _ in self._acts(archive, "publish")), default=0)
+
+    def stands(self, archive: str) -> bool:
+        """Tell whether `archive` was published and not removed since."""
+        acts = self._acts(archive, "publish", "removed")
+        return bool(acts) and acts[-1][1].act == "publish"
+
+    def standing(self) -> tuple[str, ...]:
+        """Return the archives that were published and not removed since, in order of first mention."""
+        return tuple(archive for archive in self._of if self.stands(archive))
+
+    def being_removed(self) -> tuple[str, ...]:
+        """Return the archives whose removal was begun and neither finished nor made void by a publish."""
+        return tuple(archive for archive in self._of if self._is_being_removed(archive))
+
+    def proof(self, archive: str, sha256: str) -> Record | None:
+        """Return the latest proof, of any depth and result, of `archive` with that content."""
+        proofs = self._proofs(archive, sha256)
+        return proofs[-1] if proofs else None
+
+    def proved(self, archive: str, sha256: str) -> bool:
+        """Tell whether `archive` with that content is proved.
+
+        That is: the latest proof of depth ``full`` or ``restore`` was sound, and none since, of any depth, was not.
+        """
+        verdict = False
+        for proof in self._proofs(archive, sha256):
+            if proof.result != "sound":
+                verdict = False
+            elif proof.depth in ("full", "restore"):
+                verdict = True
+        return verdict
+
+    def _proofs(self, archive: str, sha256: str) -> list[Record]:
+        return [record for _, record in self._acts(archive, "prove") if record.sha256 == sha256]
+
+    def _is_being_removed(self, archive: str) -> bool:
+        acts = self._acts(archive, "publish", "remove", "removed")
+        return bool(acts) and acts[-1][1].act == "remove"
+
+    def _acts(self, archive: str, *acts: Act) -> list[tuple[int, Record]]:
+        return [(line, record) for line, record in self._of.get(archive, []) if record.act in acts]
+
+
+def read(store: Path) -> Ledger:
+    """Return the ledger of a store; an empty one where it has none.
+
+    Damage never fails it: lines that are no records are counted, a torn last line is passed over.
+
+    Raises `OSError` where the file is there and cannot be read.
+    """
+    try:
+        data = (store / LEDGER).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        data = b""
+    lines = data.split(b"\n")
+    torn = len(lines) if lines[-1] else 0
+    decoder = msgspec.json.Decoder(Record)
+    records: list[tuple[int, Record]] = []
+    unreadable: list[int] = []
+    for number, line in enumerate(lines, 1):
+        record = _decoded(decoder, line)
+        if record is not None:
+            records.append((number, record))
+        elif line.strip() and number != torn:
+            unreadable.append(number)
+    return Ledger(tuple(records), tuple(unreadable), len(lines), _grouped(records))
+
+
+def _decoded(decoder: msgspec.json.Decoder[Record], line: bytes) -> Record | None:
+    try:
+        return decoder.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _grouped(records: Iterable[tuple[int, Record]]) -> dict[str, list[tuple[int, Record]]]:
+    groups: dict[str, list[tuple[int, Record]]] = {}
+    for line, record in records:
+        groups.setdefault(record.archive, []).append((line, record))
+    return groups
+
+
+def append(store: Path, *records: Record) -> None:
+    """Add lines to the ledger of a store, and return when they would outlast a power cut.
+
+    After a torn line a new one is begun, so that no record is ever joined to the ruins of another.
+
+    Raises `OSError`.
+    """
+    path = store / LEDGER
+    is_new = not os.path.lexists(path)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    fd = os.open(path, flags, 0o600)
+    try:
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        _write_whole(fd, b"\n" * torn + b"".join(map(_line, records)))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    if is_new:
+        filesystem.sync_folder(store)
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    """Write in one call, which no other process can cut in two; a second call is made to learn why it fell short."""
+    written = os.write(fd, data)
+    while written < len(data):
+        more = os.write(fd, data[written:])
+        if more == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        written += more
+
+
+def _line(record: Record) -> bytes:
+    try:
+        return msgspec.json.encode(record) + b"\n"
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_without_surrogates(record)) + b"\n"
+
+
+def _without_surrogates(record: Record) -> Record:
+    texts = {name: value for name, value in msgspec.structs.asdict(record).items() if isinstance(value, str)}
+    return msgspec.structs.replace(record, **{name: printable(value) for name, value in texts.items()})

@@ -1,0 +1,140 @@
+"""One lock a store: ``flock`` on ``.lock``.
+
+The kernel frees it when its holder dies, so there is no stale lock; the file itself is never removed.
+What the exclusive holder writes into it is for people only.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from backup_lib.errors import StoreError, StoreHeldError, printable, translated
+from backup_lib.store.layout import LOCK
+
+__all__ = ["hold", "now"]
+
+_PATIENCE = 2.0  # seconds
+_PAUSE = 0.05  # seconds
+_NOTE_LIMIT = 4096  # bytes
+_NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS)
+
+
+class _Holder(msgspec.Struct, frozen=True):
+    pid: int
+    doing: str
+    since: str
+
+
+def now() -> str:
+    """Return the present moment, ``YYYY-MM-DDTHH:MM:SSZ``."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+@contextmanager
+def hold(store: Path, shared: bool, doing: str) -> Iterator[None]:
+    """Hold the store while the body runs: alone, or `shared` with other readers.
+
+    Waits two seconds at most. A store that cannot be written is read without a lock where it has none.
+
+    Raises `StoreHeldError` naming who holds it, `StoreError` where it cannot be locked.
+    """
+    with translated(StoreError, "locking the store", "check that it is there and may be written"):
+        fd = _locked(store / LOCK, shared)
+    if fd is None:
+        yield
+        return
+    try:
+        if not shared:
+            _write_note(fd, msgspec.json.encode(_Holder(os.getpid(), printable(doing), now())))
+        yield
+    finally:
+        if not shared:
+            _write_note(fd, b"")
+        os.close(fd)
+
+
+def _locked(path: Path, shared: bool) -> int | None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        fd = _opened(path, shared)
+        if fd is None:
+            return None
+        try:
+            if _flock(fd, shared) and _is_at(path, fd):
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        if time.monotonic() >= deadline:
+            note = os.pread(fd, _NOTE_LIMIT, 0)
+            os.close(fd)
+            raise StoreHeldError(_complaint(path.parent, note))
+        os.close(fd)
+        time.sleep(_PAUSE)
+
+
+def _opened(path: Path, shared: bool) -> int | None:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    if not shared:
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+    with suppress(FileNotFoundError):
+        return os.open(path, flags | os.O_RDONLY)
+    try:
+        return os.open(path, flags | os.O_RDONLY | os.O_CREAT, 0o600)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in _NO_WRITING:
+            return None
+        raise
+
+
+def _flock(fd: int, shared: bool) -> bool:
+    """Try once; True also for a reader where the file system has no locks."""
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if shared and error.errno in _NO_LOCKS:
+            return True
+        raise
+    return True
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    """Tell whether the locked file still has its name: somebody may have deleted it meanwhile."""
+    try:
+        return os.path.samestat(os.stat(path, follow_symlinks=False), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _write_note(fd: int, note: bytes) -> None:
+    """Say who holds the store; a full disk must not keep anyone from it."""
+    with suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, note, 0)
+
+
+def _complaint(store: Path, note: bytes) -> str:
+    advice = "wait for it to finish and try again"
+    where = printable(store)
+    try:
+        holder = msgspec.json.decode(note, type=_Holder)
+        os.kill(holder.pid, 0)
+    except PermissionError:
+        pass
+    except (msgspec.DecodeError, OSError, OverflowError):
+        return f"other processes are using the store {where}; {advice}"
+    who = f"process {holder.pid} ({printable(holder.doing)}, since {printable(holder.since)})"
+    return f"{who} holds the store {where}; {advice}"

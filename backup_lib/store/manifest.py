@@ -1,0 +1,411 @@
+"""MANIFEST.txt: facts in ``#`` lines, then what ``sha256sum`` prints; written and read as a stream.
+
+Paths are those in the archive, the top folder included, so that after extracting
+``sha256sum --check --strict --quiet MANIFEST.txt`` proves the tree with stock tools.
+"""
+
+from __future__ import annotations
+
+import binascii
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, BinaryIO
+
+import msgspec
+
+from backup_lib.errors import DamageError, StoreError
+from backup_lib.model import STATES, Entry, Header, Problem, Summary
+from backup_lib.store.layout import MANIFEST, extract_command
+
+__all__ = [
+    "ArchiveFacts",
+    "Facts",
+    "Manifest",
+    "facts_of",
+    "file_line",
+    "format_manifest",
+    "head_lines",
+    "listed",
+    "read_manifest",
+]
+
+_LINE_LIMIT = 1 << 24  # bytes
+_COLUMN = 12
+_HEAD = b"# Backup of "
+_END = b"#"
+_FACT = re.compile(r"# ([A-Z][A-Za-z0-9 -]*): *(.*)", re.DOTALL)
+_FILES = re.compile(r"([0-9]+), ([0-9]+) bytes")
+_STATE = re.compile(r"([0-9]+) (.+)")
+_NUMBER = re.compile(r"[0-9]+")
+_FILE = re.compile(rb"(\\?)([0-9a-f]{64}) ([ *])(.+)", re.DOTALL | re.IGNORECASE)
+_ESCAPES = {b"\\": b"\\\\", b"\n": b"\\n", b"\r": b"\\r"}
+_UNESCAPES = {escape: raw for raw, escape in _ESCAPES.items()}
+_NEEDS_ESCAPE = re.compile(rb"[\\\n\r]")
+_ESCAPED = re.compile(rb"\\(.?)", re.DOTALL)
+_QUOTED = re.compile(rb"\\(\\|x[0-9a-f]{2})")
+
+ListedFile = tuple[bytes, bytes]
+"""A path in the archive and the SHA-256 of its content."""
+
+
+class ArchiveFacts(msgspec.Struct, frozen=True):
+    """What is known of an archive from outside."""
+
+    name: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest."""
+    index: str = ""
+    """Hex digest of the index it carries."""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ``#`` lines say."""
+
+    project: str
+    version: str | None = None
+    created: str
+    commit: str | None = None
+    branch: str | None = None
+    tag: str | None = None
+    note: str = ""
+    states: dict[str, int] = {}
+    """Files by `GitState`."""
+    left_out: int = 0
+    deleted: int = 0
+    archive: str
+    """File name."""
+    size: int
+    """Bytes of the archive."""
+    sha256: str
+    """Hex digest of the archive."""
+    index: str = ""
+    """Hex digest of the index in the archive."""
+    files: int
+    bytes: int
+    excluded: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A manifest being read: its facts at once, its files as they are asked for, one time."""
+
+    facts: Facts | None
+    """None where it is not one of ours."""
+    files: Iterator[ListedFile]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether something else wrote it: then only its ``sha256sum`` lines count."""
+        return self.facts is None
+
+
+def facts_of(header: Header, summary: Summary, archive: ArchiveFacts) -> Facts:
+    """Return what the manifest of an archive says above its files."""
+    counts = summary.counts
+    return Facts(
+        project=header.project,
+        version=header.version,
+        created=header.created,
+        commit=header.commit,
+        branch=header.branch,
+        tag=header.tag,
+        note=header.note,
+        states={state: counts.states[state] for state in STATES if counts.states.get(state)},
+        left_out=header.left_out,
+        deleted=header.deleted,
+        archive=archive.name,
+        size=archive.size,
+        sha256=archive.sha256,
+        index=archive.index,
+        files=counts.files,
+        bytes=counts.bytes,
+        excluded=header.excluded,
+        problems=summary.problems,
+    )
+
+
+def listed(project: str, entries: Iterable[Entry]) -> Iterator[ListedFile]:
+    """Yield what a manifest lists of the entries of an archive: its files and hard links."""
+    top = os.fsencode(project) + b"/"
+    return ((top + entry.path, entry.digest) for entry in entries if entry.kind in ("file", "hardlink"))
+
+
+# --- writing
+
+
+def format_manifest(facts: Facts, files: Iterable[ListedFile]) -> Iterator[bytes]:
+    """Yield the lines of a manifest, each with its newline.
+
+    Raises `StoreError` at the end where there were not as many files as the facts say.
+    """
+    for line in head_lines(facts):
+        yield line + b"\n"
+    count = 0
+    for path, digest in files:
+        yield file_line(digest, path)
+        count += 1
+    if count != facts.files:
+        raise StoreError(f"the manifest would list {count} files, but the archive holds {facts.files}")
+
+
+def file_line(digest: bytes, path: bytes) -> bytes:
+    """Return the line ``sha256sum`` of coreutils 9 prints for a file, with its newline."""
+    if _NEEDS_ESCAPE.search(path) is None:
+        return binascii.hexlify(digest) + b"  " + path + b"\n"
+    escaped = _NEEDS_ESCAPE.sub(lambda match: _ESCAPES[match[0]], path)
+    return b"\\" + binascii.hexlify(digest) + b"  " + escaped + b"\n"
+
+
+def head_lines(facts: Facts) -> list[bytes]:
+    """Return the ``#`` lines, without newlines; the last is a bare ``#``."""
+    title = f"# Backup of {_quoted(facts.project)}" + (f" v{_quoted(facts.version)}" if facts.version else "")
+    pairs = chain(_identity_facts(facts), _archive_facts(facts), _problem_facts(facts), _command_facts(facts))
+    lines = [f"# {name + ':':<{_COLUMN - 2}}{value}" for name, value in pairs if value is not None]
+    return [line.encode() for line in (title, *lines)] + [_END]
+
+
+def _identity_facts(facts: Facts) -> Iterator[tuple[str, str | None]]:
+    yield "Project", _quoted(facts.project)
+    yield "Created", _quoted(facts.created)
+    yield "Version", _maybe_quoted(facts.version)
+    yield "Commit", _maybe_quoted(facts.commit)
+    yield "Branch", _maybe_quoted(facts.branch)
+    yield "Tag", _maybe_quoted(facts.tag)
+    yield "Note", _quoted(facts.note) or None
+    states = [f"{facts.states[state]} {words}" for state, words in STATES.items() if state in facts.states]
+    yield "Git", ", ".join(states) or None
+    yield "Left out", f"{facts.left_out} committed files" if facts.left_out else None
+    yield "Deleted", f"{facts.deleted} committed files" if facts.deleted else None
+
+
+def _archive_facts(facts: Facts) -> Iterator[tuple[str, str | None]]:
+    yield "Archive", _quoted(facts.archive)
+    yield "Size", str(facts.size)
+    yield "SHA-256", _quoted(facts.sha256)
+    yield "Index", _quoted(facts.index) or None
+    yield "Files", f"{facts.files}, {facts.bytes} bytes"
+    rules = [_quoted(rule).replace(" ", "\\x20") for rule in facts.excluded]
+    yield "Excluded", " ".join(rules) if rules else None
+
+
+def _problem_facts(facts: Facts) -> Iterator[tuple[str, str]]:
+    for problem in facts.problems:
+        name = _quoted(problem.path.decode("utf-8", "surrogateescape")).replace(": ", "\\x3a ")
+        yield "Problem", f"{problem.kind} {name}: {_quoted(problem.reason)}"
+
+
+def _command_facts(facts: Facts) -> Iterator[tuple[str, str]]:
+    yield "Restore", _quoted(f"{extract_command(facts.archive)} {shlex.quote(facts.archive)} -C DIR")
+    yield "Check", f"(cd DIR && sha256sum --check --quiet --strict /path/to/{MANIFEST})"
+
+
+def _quoted(text: str) -> str:
+    """Return any text as one safe line that `_unquoted` reads back: ``\\\\`` and ``\\xNN``, bytes of UTF-8."""
+    safe = "".join(map(_quoted_character, text))
+    if safe.startswith(" "):
+        safe = "\\x20" + safe[1:]
+    return safe[:-1] + "\\x20" if safe.endswith(" ") else safe
+
+
+def _quoted_character(character: str) -> str:
+    if character == "\\":
+        return "\\\\"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in _encoded(character))
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
+
+
+def _maybe_quoted(text: str | None) -> str | None:
+    return None if text is None else _quoted(text)
+
+
+# --- reading
+
+
+def read_manifest(file: BinaryIO) -> Manifest:
+    """Read a manifest as far as its facts; its files follow as they are asked for.
+
+    Raises `DamageError` with the number of the line, also later from `Manifest.files`,
+    where a manifest of ours was cut or edited. A foreign one is never damaged: what is no sum is passed over.
+    """
+    lines = _numbered(file)
+    first = next(lines, None)
+    if first is None or not first[1].startswith(_HEAD):
+        return Manifest(None, _foreign_files(chain([first] if first else [], lines)))
+    head = _Head()
+    for number, line in lines:
+        if line == _END + b"\n":
+            break
+        head.take(number, line)
+    else:
+        raise _damage(1, "the facts are cut off")
+    facts = head.facts()
+    return Manifest(facts, _own_files(facts.files, lines))
+
+
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    return enumerate(iter(lambda: file.readline(_LINE_LIMIT), b""), 1)
+
+
+def _damage(number: int, reason: str) -> DamageError:
+    return DamageError(
+        f"{MANIFEST} line {number}: {reason}; write it again from the archive or restore without it"
+    )
+
+
+def _own_files(count: int, lines: Iterator[tuple[int, bytes]]) -> Iterator[ListedFile]:
+    number, found = 0, 0
+    for number, line in lines:
+        file = _parse_file(line.removesuffix(b"\n")) if line.endswith(b"\n") else None
+        if file is None:
+            raise _damage(number, "neither a checksum nor whole")
+        found += 1
+        yield file
+    if found != count:
+        raise _damage(number, f"{found} files are listed, but {count} were")
+
+
+def _foreign_files(lines: Iterable[tuple[int, bytes]]) -> Iterator[ListedFile]:
+    files = (_parse_file(line.rstrip(b"\r\n")) for _, line in lines)
+    return (file for file in files if file is not None)
+
+
+def _parse_file(line: bytes) -> ListedFile | None:
+    match = _FILE.fullmatch(line)
+    if match is None:
+        return None
+    escaped, digest, _, path = match.groups()
+    try:
+        raw = _ESCAPED.sub(lambda found: _UNESCAPES[found[0]], path) if escaped else path
+    except KeyError:
+        return None
+    return raw, binascii.unhexlify(digest)
+
+
+class _Head:
+    """Gathers the facts of a head, line by line."""
+
+    def __init__(self) -> None:
+        self._facts: dict[str, Any] = {}
+        self._problems: list[Problem] = []
+        self._last = 1
+
+    def take(self, number: int, line: bytes) -> None:
+        self._last = number
+        try:
+            match = _FACT.fullmatch(line.decode().removesuffix("\n")) if line.endswith(b"\n") else None
+        except UnicodeDecodeError:
+            match = None
+        if match is None:
+            raise _damage(number, "no fact")
+        self._take_fact(number, match[1], match[2])
+
+    def _take_fact(self, number: int, name: str, value: str) -> None:
+        if name in _DERIVED:
+            return
+        reader = _READERS.get(name)
+        if reader is None or (name != "Problem" and _FIELDS[name] & self._facts.keys()):
+            raise _damage(number, f"unknown or repeated fact {name!r}")
+        try:
+            facts = reader(value)
+        except (ValueError, KeyError) as error:
+            raise _damage(number, f"not what {name!r} should say") from error
+        if name == "Problem":
+            self._problems.append(facts["problem"])
+        else:
+            self._facts.update(facts)
+
+    def facts(self) -> Facts:
+        missing = [field for field in _REQUIRED if field not in self._facts]
+        if missing:
+            raise _damage(self._last, f"nothing says the {missing[0]}")
+        return Facts(**self._facts, problems=tuple(self._problems))
+
+
+def _unquoted(text: str) -> str:
+    raw = _QUOTED.sub(
+        lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1][1:], 16)]), text.encode()
+    )
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _text(field: str) -> Callable[[str], dict[str, Any]]:
+    return lambda value: {field: _unquoted(value)}
+
+
+def _number(field: str, ending: str = "") -> Callable[[str], dict[str, Any]]:
+    def read(value: str) -> dict[str, Any]:
+        if _NUMBER.fullmatch(digits := value.removesuffix(ending)) is None:
+            raise ValueError(value)
+        return {field: int(digits)}
+
+    return read
+
+
+def _read_states(value: str) -> dict[str, Any]:
+    words = {word: state for state, word in STATES.items()}
+    parts = [_matched(_STATE, part) for part in value.split(", ")]
+    return {"states": {words[part[2]]: int(part[1]) for part in parts}}
+
+
+def _read_files(value: str) -> dict[str, Any]:
+    match = _matched(_FILES, value)
+    return {"files": int(match[1]), "bytes": int(match[2])}
+
+
+def _read_rules(value: str) -> dict[str, Any]:
+    return {"excluded": tuple(map(_unquoted, value.split(" ")))}
+
+
+def _read_problem(value: str) -> dict[str, Any]:
+    kind, _, rest = value.partition(" ")
+    name, _, reason = rest.partition(": ")
+    path = _encoded(_unquoted(name))
+    return {"problem": msgspec.convert((path, kind, _unquoted(reason)), Problem)}
+
+
+def _matched(pattern: re.Pattern[str], value: str) -> re.Match[str]:
+    match = pattern.fullmatch(value)
+    if match is None:
+        raise ValueError(value)
+    return match
+
+
+_DERIVED = ("Restore", "Check")
+_REQUIRED = ("project", "created", "archive", "size", "sha256", "files")
+_READERS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "Project": _text("project"),
+    "Created": _text("created"),
+    "Version": _text("version"),
+    "Commit": _text("commit"),
+    "Branch": _text("branch"),
+    "Tag": _text("tag"),
+    "Note": _text("note"),
+    "Git": _read_states,
+    "Left out": _number("left_out", " committed files"),
+    "Deleted": _number("deleted", " committed files"),
+    "Archive": _text("archive"),
+    "Size": _number("size"),
+    "SHA-256": _text("sha256"),
+    "Index": _text("index"),
+    "Files": _read_files,
+    "Excluded": _read_rules,
+    "Problem": _read_problem,
+}
+_FIELDS = {"Git": {"states"}, "Left out": {"left_out"}, "Files": {"files"}, "SHA-256": {"sha256"}} | {
+    name: {name.lower()} for name in _READERS if name not in ("Git", "Left out", "Files", "SHA-256")
+}
