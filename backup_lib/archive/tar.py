@@ -7,6 +7,7 @@ Reading also takes GNU long names, base-256 numbers and pre-POSIX headers.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zlib import adler32
@@ -21,6 +22,7 @@ __all__ = [
     "TarReader",
     "commit_header",
     "header",
+    "members_in",
     "padding",
 ]
 
@@ -211,6 +213,11 @@ class TarReader:
             self._left -= len(piece)
             yield piece
 
+    def skip(self, seek: Callable[[int], object], position: int) -> None:
+        """Go over the content of the present member, which ends at `position`, without reading it."""
+        seek(position)
+        self._left = 0
+
     def _next_record(self) -> bytes | None:
         for _ in self.content():
             pass
@@ -252,6 +259,24 @@ class TarReader:
         if len(piece) != count:
             raise DamageError("the tar stream ends too early")
         return piece
+
+
+def members_in(data: bytes) -> Iterator[tuple[Member, memoryview]]:
+    """Yield each member of a block of tar stream with its content.
+
+    The content of the last one may be short: it runs on in the next blocks.
+    Raises `DamageError` where `data` is no tar stream.
+    """
+    stream = io.BytesIO(data)
+    reader = TarReader(stream.read)
+    view = memoryview(data)
+    for member in reader:
+        start = stream.tell()
+        end = start + member.size
+        yield member, view[start:end]
+        if end > len(data):
+            return
+        reader.skip(stream.seek, end)
 
 
 _META = {b"x": b"", b"g": b"", b"L": b"path", b"K": b"linkpath"}

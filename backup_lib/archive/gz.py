@@ -1,0 +1,112 @@
+"""gzip: every block a member that states its own length, the index in the extra fields of empty members.
+
+RFC 1952 for members and extra fields, RFC 1951 for their content.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+
+import deflate
+from isal import isal_zlib
+
+from backup_lib.archive.trailer import TRAILER_LENGTH, ReadAt, Trailer
+from backup_lib.errors import DamageError
+from backup_lib.model import Level
+
+__all__ = ["find_trailer", "pack", "payload", "salvage", "tail", "unpack"]
+
+MAGIC = b"\x1f\x8b"
+
+_FIXED = struct.Struct(
+    "<2sBBIBBH"
+)  # magic, method, flags, mtime, extra flags, system, length of the extra field
+_LENGTH = struct.Struct("<2sHI")  # the subfield "RB": length of this member
+_SUBFIELD = struct.Struct("<2sH")
+_FOOT = struct.Struct("<II")  # CRC-32 and size of the content
+_HEAD = _FIXED.size + _LENGTH.size
+_NOTHING = b"\x03\x00" + bytes(_FOOT.size)  # the empty deflate stream, its CRC-32 and its size
+_PAYLOAD = 65_000
+"""Bytes of the index that one empty member carries."""
+_FRAME = _HEAD + _SUBFIELD.size + len(_NOTHING)
+_TRAILER_MEMBER = _FRAME + TRAILER_LENGTH
+
+
+def pack(data: bytes, level: Level) -> bytes:
+    """Return one block of tar stream as one gzip member."""
+    if level == "fast":
+        content = bytes(isal_zlib.compress(data, 1, -15))
+    else:
+        content = bytes(deflate.deflate_compress(data, 6 if level == "normal" else 9))
+    return _member(b"", content, _FOOT.pack(deflate.crc32(data), len(data) & 0xFFFFFFFF))
+
+
+def _member(subfield: bytes, content: bytes, foot: bytes) -> bytes:
+    extra = _LENGTH.size + len(subfield)
+    length = _FIXED.size + extra + len(content) + len(foot)
+    fixed = _FIXED.pack(MAGIC, 8, 4, 0, 0, 255, extra)
+    return fixed + _LENGTH.pack(b"RB", 4, length) + subfield + content + foot
+
+
+def unpack(block: bytes, size: int) -> bytes:
+    """Return the `size` bytes of tar stream of a block.
+
+    Raises `DamageError` where it is not exactly one member that holds them.
+    """
+    if len(block) < _HEAD + _FOOT.size or block[:_HEAD] != _member_head(len(block)):
+        raise DamageError("its gzip header is damaged")
+    checksum, stated = _FOOT.unpack(block[-_FOOT.size :])
+    if stated != size & 0xFFFFFFFF:
+        raise DamageError("its gzip trailer states another size")
+    try:
+        data = bytes(deflate.deflate_decompress(block[_HEAD : -_FOOT.size], size))
+    except (deflate.DeflateError, ValueError, MemoryError) as error:
+        raise DamageError("its compressed data is damaged") from error
+    if len(data) != size or deflate.crc32(data) != checksum:
+        raise DamageError("its CRC-32 does not match")
+    return data
+
+
+def _member_head(length: int) -> bytes:
+    return _FIXED.pack(MAGIC, 8, 4, 0, 0, 255, _LENGTH.size) + _LENGTH.pack(b"RB", 4, length)
+
+
+def salvage(block: bytes, size: int) -> bytes:
+    """Return what can still be read of a damaged block, at most `size` bytes, unchecked."""
+    inflater = zlib.decompressobj(-15)
+    data = bytearray()
+    for at in range(_HEAD, len(block)):
+        try:
+            data += inflater.decompress(block[at : at + 1], size - len(data) or 1)
+        except zlib.error:
+            break
+    return bytes(data[:size])
+
+
+def tail(trailer: Trailer, index: bytes, _lengths: list[tuple[int, int]]) -> Iterator[bytes]:
+    """Yield what follows the blocks: the index in empty members, and the trailer in a last one."""
+    for at in range(0, len(index), _PAYLOAD):
+        part = index[at : at + _PAYLOAD]
+        yield _member(_SUBFIELD.pack(b"RI", len(part)) + part, b"", _NOTHING)
+    yield _member(_SUBFIELD.pack(b"RT", TRAILER_LENGTH) + trailer.to_bytes(), b"", _NOTHING)
+
+
+def find_trailer(read_at: ReadAt, size: int) -> Trailer | None:
+    """Return the trailer of an archive of `size` bytes, or None where it has none."""
+    if size < _TRAILER_MEMBER:
+        return None
+    member = read_at(size - _TRAILER_MEMBER, _TRAILER_MEMBER)
+    return Trailer.from_bytes(member[_HEAD + _SUBFIELD.size : -len(_NOTHING)])
+
+
+def payload(read_at: ReadAt, trailer: Trailer) -> Iterator[bytes]:
+    """Yield the bytes of the index."""
+    at, left = trailer.offset, trailer.length
+    while left > 0:
+        length = min(left, _PAYLOAD)
+        member = read_at(at, length + _FRAME)
+        yield member[_HEAD + _SUBFIELD.size : -len(_NOTHING)]
+        at += length + _FRAME
+        left -= length

@@ -1,0 +1,132 @@
+"""Reading an archive at random: its index first, then only the blocks that are wanted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from backup_lib.archive.formats import FORMATS, format_of
+from backup_lib.archive.index import read_records
+from backup_lib.archive.trailer import ReadAt, Trailer
+from backup_lib.errors import DamageError
+from backup_lib.model import Block, Entry, Format, Header, Summary
+
+__all__ = ["PlacedBlock", "Reader", "open_archive", "open_for_reading"]
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBlock:
+    """A block and where it lies."""
+
+    number: int
+    """From 0."""
+    offset: int
+    """Bytes from the start of the archive."""
+    block: Block
+
+
+class Reader:
+    """An archive that has an index."""
+
+    def __init__(self, read_at: ReadAt, size: int, kind: Format, trailer: Trailer) -> None:
+        self.read_at = read_at
+        self.size = size
+        """Bytes of the archive."""
+        self.form = FORMATS[kind]
+        self.trailer = trailer
+        self.index = b"".join(self.form.payload(read_at, trailer))
+        """The index as it lies in the archive: compressed, without the frames that carry it."""
+        if len(self.index) != trailer.length or sha256(self.index).digest() != trailer.digest:
+            raise DamageError("the index does not match its digest")
+        first = next(read_records([self.index]))
+        if not isinstance(first, Header) or first.format != kind:
+            raise DamageError("the index has no fitting header")
+        self.header = first
+        self._summary: Summary | None = None
+
+    def blocks(self) -> Iterator[PlacedBlock]:
+        """Yield every block in order.
+
+        Raises `DamageError` where they do not lie end to end, up to the index.
+        """
+        offset = number = 0
+        for record in read_records([self.index]):
+            if isinstance(record, Block):
+                yield PlacedBlock(number, offset, record)
+                number += 1
+                offset += record.length
+            elif isinstance(record, Summary):
+                self._summary = record
+        if offset != self.trailer.offset:
+            raise DamageError("the blocks do not end where the index begins")
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield every entry in order."""
+        for placed in self.blocks():
+            yield from placed.block.entries
+
+    @property
+    def summary(self) -> Summary:
+        """What the archive holds in all."""
+        if self._summary is None:
+            for _ in self.blocks():
+                pass
+        if self._summary is None:
+            raise DamageError("the index has no summary")
+        return self._summary
+
+    def packed(self, placed: PlacedBlock) -> bytes:
+        """Return the compressed bytes of a block, unchecked."""
+        return self.read_at(placed.offset, placed.block.length)
+
+    def unpack(self, placed: PlacedBlock) -> bytes:
+        """Return the tar stream of a block, checked against its digest.
+
+        Raises `DamageError` where it is not what was written.
+        """
+        packed = self.packed(placed)
+        if sha256(packed).digest() != placed.block.digest:
+            raise DamageError(f"block {placed.number} at byte {placed.offset} does not match its digest")
+        return self.form.unpack(packed, placed.block.size)
+
+    def tail(self) -> bytes:
+        """Return what has to follow the blocks, byte for byte."""
+        lengths = [(placed.block.length, placed.block.size) for placed in self.blocks()]
+        return b"".join(self.form.tail(self.trailer, self.index, lengths))
+
+
+def open_archive(read_at: ReadAt, size: int) -> Reader | None:
+    """Return a reader of an archive of `size` bytes, or None where it has no index.
+
+    Raises `DamageError` where its index is damaged.
+    """
+    kind = format_of(read_at(0, 4))
+    if kind is None:
+        return None
+    trailer = FORMATS[kind].find_trailer(read_at, size)
+    if trailer is None or trailer.offset + trailer.length > size:
+        return None
+    return Reader(read_at, size, kind, trailer)
+
+
+@contextmanager
+def open_for_reading(path: Path) -> Iterator[tuple[ReadAt, int]]:
+    """Yield how to read a file at random, and its size in bytes."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(fd).st_size
+
+        def read_at(offset: int, length: int) -> bytes:
+            """Read all of it: the kernel gives at most 2 GiB at once."""
+            data = os.pread(fd, length, offset)
+            while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
+                data += more
+            return data
+
+        yield read_at, size
+    finally:
+        os.close(fd)
