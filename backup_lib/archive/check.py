@@ -140,7 +140,6 @@ class _Checker:
             else:
                 flaws.append(Flaw(entry.path, "damaged: it cannot be read back as it was"))
         return _Read(placed, packed, data, tuple(flaws), tuple(whole))
-'''
 
     # in order
 

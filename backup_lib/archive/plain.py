@@ -21,7 +21,7 @@ __all__ = ["hash_members", "open_stream"]
 
 @contextmanager
 def open_stream(path: Path) -> Iterator[TarReader]:
-    """Yield a reader of the members of a ``.tar.gz``, ``.tar.zst`` or ``.tar``, told apart by its first bytes.
+    """Yield a reader of the members of a ``.tar.gz``, ``.tar.zst`` or ``.tar``, told by its first bytes.
 
     Raises `DamageError` from here and from the reader where it is damaged.
     """
