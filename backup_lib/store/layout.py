@@ -185,7 +185,7 @@ def parse_version_folder(name: str) -> str | None:
 
 
 def stamp_of(moment: str) -> str:
-    """Return ``YYYY-MM-DDTHH:MM:SSZ`` as it stands in a file name; raises `SettingsError` for anything else."""
+    """Return ``YYYY-MM-DDTHH:MM:SSZ`` as it stands in a file name; raises `SettingsError` for other text."""
     match = _MOMENT.fullmatch(moment)
     if match is None:
         raise SettingsError(f"not a moment in UTC: {printable(moment)}; write it like 2026-11-22T21:45:00Z")
@@ -206,7 +206,7 @@ def next_stamp(stamp: str) -> str:
 
 def archive_format(name: str) -> PlainFormat | None:
     """Return what kind of archive a file name promises, or None where it promises none."""
-    return next((format for suffix, format in _SUFFIXES.items() if name.endswith(suffix)), None)
+    return next((kind for suffix, kind in _SUFFIXES.items() if name.endswith(suffix)), None)
 
 
 def extract_command(name: str) -> str:
@@ -225,10 +225,9 @@ def partial_name(name: str) -> str:
     """Return a new temporary name for what will be called `name`: ``.NAME.XXXXXXXX.partial``."""
     ending = f".{secrets.token_hex(4)}.partial"
     room = _NAME_LIMIT - 1 - len(ending)
-    short = os.fsencode(name)[:room].decode(
-        "utf-8", "ignore" if len(os.fsencode(name)) > room else "surrogateescape"
-    )
-    return f".{short}{ending}"
+    if len(os.fsencode(name)) > room:
+        name = os.fsencode(name)[:room].decode("utf-8", "ignore")
+    return f".{name}{ending}"
 
 
 def is_partial(name: str) -> bool:

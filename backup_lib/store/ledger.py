@@ -27,7 +27,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One line. Lines of a later version may say more, and may know other acts."""
 
     time: str
-    """``YYYY-MM-DDTHH:MM:SSZ`` by the clock of the machine, which may be wrong: the order of lines decides."""
+    """``YYYY-MM-DDTHH:MM:SSZ`` by the machine's clock, which may be wrong: the order of lines decides."""
     act: str
     """An `Act`, or what a later version knows."""
     archive: str
@@ -97,7 +97,8 @@ class Ledger:
     def proved(self, archive: str, sha256: str) -> bool:
         """Tell whether `archive` with that content is proved.
 
-        That is: the latest proof of depth ``full`` or ``restore`` was sound, and none since, of any depth, was not.
+        That is: the latest proof of depth ``full`` or ``restore`` was sound,
+        and none since, of any depth, was not.
         """
         verdict = False
         for proof in self._proofs(archive, sha256):
@@ -180,7 +181,7 @@ def append(store: Path, *records: Record) -> None:
 
 
 def _write_whole(fd: int, data: bytes) -> None:
-    """Write in one call, which no other process can cut in two; a second call is made to learn why it fell short."""
+    """Write in one call, which no other process can cut in two; a second one tells why it fell short."""
     written = os.write(fd, data)
     while written < len(data):
         more = os.write(fd, data[written:])

@@ -207,7 +207,7 @@ def _command_facts(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _quoted(text: str) -> str:
-    """Return any text as one safe line that `_unquoted` reads back: ``\\\\`` and ``\\xNN``, bytes of UTF-8."""
+    r"""Return any text as one safe line that `_unquoted` reads back: ``\\`` and ``\xNN`` for UTF-8 bytes."""
     safe = "".join(map(_quoted_character, text))
     if safe.startswith(" "):
         safe = "\\x20" + safe[1:]
@@ -262,9 +262,7 @@ def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
 
 
 def _damage(number: int, reason: str) -> DamageError:
-    return DamageError(
-        f"{MANIFEST} line {number}: {reason}; write it again from the archive or restore without it"
-    )
+    return DamageError(f"{MANIFEST} line {number}: {reason}; the file was cut or edited")
 
 
 def _own_files(count: int, lines: Iterator[tuple[int, bytes]]) -> Iterator[ListedFile]:
@@ -322,7 +320,7 @@ class _Head:
             raise _damage(number, f"unknown or repeated fact {name!r}")
         try:
             facts = reader(value)
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, msgspec.ValidationError) as error:
             raise _damage(number, f"not what {name!r} should say") from error
         if name == "Problem":
             self._problems.append(facts["problem"])
@@ -337,10 +335,11 @@ class _Head:
 
 
 def _unquoted(text: str) -> str:
-    raw = _QUOTED.sub(
-        lambda match: b"\\" if match[1] == b"\\" else bytes([int(match[1][1:], 16)]), text.encode()
-    )
-    return raw.decode("utf-8", "surrogateescape")
+    return _QUOTED.sub(_unquoted_byte, text.encode()).decode("utf-8", "surrogateescape")
+
+
+def _unquoted_byte(match: re.Match[bytes]) -> bytes:
+    return b"\\" if match[1] == b"\\" else bytes([int(match[1][1:], 16)])
 
 
 def _text(field: str) -> Callable[[str], dict[str, Any]]:

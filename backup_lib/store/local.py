@@ -1,0 +1,150 @@
+"""A store in a folder of this machine."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_lib.errors import SettingsError, StoreError, printable
+from backup_lib.model import Header
+from backup_lib.store import ledger, listing, publish, recover
+from backup_lib.store.disk import guarded, make_folder
+from backup_lib.store.layout import MANIFEST
+from backup_lib.store.ledger import Ledger, Record
+from backup_lib.store.listing import Backup
+from backup_lib.store.lock import hold
+from backup_lib.store.manifest import ArchiveFacts
+from backup_lib.store.publish import DailyDraft, ReleaseDraft
+
+__all__ = ["LocalStore", "open_store"]
+
+_NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+def open_store(path: str | os.PathLike[str], root: Path) -> LocalStore:
+    """Return the store at `path`, taken from the project's `root` where it is relative; nothing is made yet.
+
+    Raises `SettingsError` where no store may be there, `StoreError` where it cannot be reached.
+    """
+    with guarded(root, "opening the store"):
+        folder = (root / Path(path).expanduser()).resolve()
+    where = printable(folder)
+    if folder == root.resolve():
+        raise SettingsError(
+            f"the store cannot be the project itself: {where}; choose a folder below or beside it"
+        )
+    if ".git" in folder.parts:
+        raise SettingsError(f"the store cannot lie inside a git repository's own folder: {where}")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise StoreError(
+            f"the store is not a folder: {where}; move it away or choose another with backup.store"
+        )
+    return LocalStore(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStore:
+    """A folder that holds backups; see `open_store`."""
+
+    path: Path
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[None]:
+        """Hold the store alone while the body runs, what a crash cut short finished first.
+
+        Raises `StoreHeldError`, `StoreError`.
+        """
+        with guarded(self.path, "making the store"):
+            make_folder(self.path)
+        with hold(self.path, shared=False, doing=doing):
+            with guarded(self.path, "recovering the store"):
+                recover.recover(self.path)
+            yield
+
+    def reading(self, doing: str) -> AbstractContextManager[None]:
+        """Hold the store with other readers while the body runs; nothing in it is changed."""
+        return hold(self.path, shared=True, doing=doing)
+
+    def new_release(self, header: Header) -> AbstractContextManager[ReleaseDraft]:
+        """Open a new archive of a version; within `writing`."""
+        return publish.new_release(self.path, header)
+
+    def new_daily(self, header: Header) -> AbstractContextManager[DailyDraft]:
+        """Open a new archive of a day; within `writing`."""
+        return publish.new_daily(self.path, header)
+
+    def ledger(self) -> Ledger:
+        """Read the ledger."""
+        with guarded(self.path, "reading the ledger"):
+            return ledger.read(self.path)
+
+    def record(self, *records: Record) -> bool:
+        """Add to the ledger; False where the store can only be read."""
+        try:
+            ledger.append(self.path, *records)
+        except OSError as error:
+            if error.errno in _NO_WRITING:
+                return False
+            with guarded(self.path, "writing to the ledger"):
+                raise
+        return True
+
+    def backups(self) -> list[Backup]:
+        """Return what the store holds, oldest first."""
+        with guarded(self.path, "listing the store"):
+            return listing.backups(self.path, ledger.read(self.path))
+
+    def missing(self) -> tuple[str, ...]:
+        """Return the archives that should be there and are not, as paths below the store."""
+        with guarded(self.path, "listing the store"):
+            return listing.missing(self.path, ledger.read(self.path))
+
+    def find(self, version: str | None = None) -> Backup:
+        """Return the newest backup of a version or day, or of all but safety backups (None or ``latest``).
+
+        Raises `NoSuchBackupError` saying what there is.
+        """
+        return listing.find(self.path, self.backups(), version)
+
+    def remove(self, backups: Iterable[Backup]) -> None:
+        """Delete backups; within `writing`. What a crash leaves of them, the next `writing` deletes."""
+        with guarded(self.path, "removing backups", "the next backup or clean makes up for it"):
+            recover.remove(self.path, [backup.name for backup in backups])
+
+    def expected(self, backup: Backup, index: str = "") -> ArchiveFacts | None:
+        """Return what the bytes of a backup should be, from its manifest, else from the ledger.
+
+        A daily backup may have been published several times under its name: the one whose index has the
+        digest `index` (hex) counts, without it the one of the same size.
+        """
+        if named := self._named_by_manifest(backup):
+            return named
+        for record in reversed(self.ledger().published(backup.name)):
+            if record.index == index if index else record.size == backup.size or backup.kind == "release":
+                return ArchiveFacts(backup.archive.name, record.size, record.sha256, record.index)
+        return None
+
+    def _named_by_manifest(self, backup: Backup) -> ArchiveFacts | None:
+        facts = None if backup.kind == "daily" else listing.read_facts(backup.archive.parent / MANIFEST)
+        if facts is None or facts.archive != backup.archive.name:
+            return None
+        return ArchiveFacts(facts.archive, facts.size, facts.sha256, facts.index)
+
+    def manifest_of(self, backup: Backup) -> Path | None:
+        """Return the manifest that speaks of a backup.
+
+        That is the one that names it; one that names none, foreign or damaged, speaks of the
+        newest in its folder.
+        """
+        path = backup.archive.parent / MANIFEST
+        if "/" not in backup.name or not os.path.lexists(path):
+            return None
+        facts = listing.read_facts(path)
+        if facts is not None:
+            return path if facts.archive == backup.archive.name else None
+        beside = [other for other in self.backups() if other.archive.parent == backup.archive.parent]
+        return path if beside and beside[-1].name == backup.name else None

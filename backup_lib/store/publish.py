@@ -1,0 +1,273 @@
+"""Making a backup appear in a store: all at once, or not at all.
+
+A release: the archive and its manifest are written under temporary names and made to last; the archive
+gets its name, then the manifest gets its own. That rename is the commit point; ledger and link follow,
+now or by recovery.
+A daily backup has no manifest: the ledger knows it, as proved, before it takes the place of the old one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from backup_lib import filesystem
+from backup_lib.errors import SettingsError, StoreError
+from backup_lib.model import Entry, Header, Summary
+from backup_lib.store import ledger
+from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder
+from backup_lib.store.layout import (
+    MANIFEST,
+    archive_name,
+    daily_name,
+    latest_name,
+    next_stamp,
+    parse_archive_name,
+    parse_latest_name,
+    stamp_of,
+    version_folder,
+)
+from backup_lib.store.ledger import Ledger, Record
+from backup_lib.store.listing import scan
+from backup_lib.store.lock import now
+from backup_lib.store.manifest import ArchiveFacts, Facts, facts_of, format_manifest, listed
+
+__all__ = [
+    "DailyDraft",
+    "Draft",
+    "ReleaseDraft",
+    "Written",
+    "new_daily",
+    "new_release",
+    "point_latest",
+    "publication",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What is known of an archive once it is written."""
+
+    summary: Summary
+    size: int
+    """Bytes."""
+    sha256: str
+    """Hex digest of the whole archive."""
+    index: str
+    """Hex digest of the index in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An archive being written under a temporary name; gone at the end, unless committed."""
+
+    store: Path
+    header: Header
+    archive: str
+    """Path below the store that it will have."""
+    file: BinaryIO
+    """Unbuffered and for writing only: a call may write less than it was given."""
+    path: Path
+    """Where it lies for now."""
+
+    @property
+    def name(self) -> str:
+        """The file name that it will have."""
+        return self.archive.rpartition("/")[2]
+
+    def facts(self, written: Written) -> Facts:
+        """Return what the manifest of this archive says."""
+        archive = ArchiveFacts(self.name, written.size, written.sha256, written.index)
+        return facts_of(self.header, written.summary, archive)
+
+    def settle(self, written: Written) -> None:
+        """Make the bytes last; raises `StoreError` where there are not as many as were written."""
+        size = os.fstat(self.file.fileno()).st_size
+        if size != written.size:
+            raise StoreError(
+                f"{written.size} bytes were written to {self.name}, but it has {size}; try again"
+            )
+        os.fsync(self.file.fileno())
+
+
+class ReleaseDraft(Draft):
+    """A release backup being written."""
+
+    __slots__ = ()
+
+    def commit(self, written: Written, entries: Iterable[Entry]) -> None:
+        """Publish it, unproved, with a manifest that lists the files among `entries`.
+
+        Raises `StoreError`; then nothing was published, unless the message says so.
+        """
+        facts = self.facts(written)
+        with guarded(self.store, "publishing the backup"):
+            self.settle(written)
+            _publish(self, facts, entries)
+        done = "the backup is published, but recording that"
+        with guarded(self.store, done, "the next backup or clean makes up for it"):
+            filesystem.sync_folder(self.path.parent)
+            ledger.append(self.store, publication(self.archive, facts))
+            point_latest(self.path.parent, ledger.read(self.store))
+
+
+class DailyDraft(Draft):
+    """A daily backup being written."""
+
+    __slots__ = ()
+
+    def commit(self, written: Written, proof: Record) -> None:
+        """Put it, proved by `proof` while it still had its temporary name, in the place of the old one.
+
+        Raises `StoreError`; then the old one stands.
+        """
+        with guarded(self.store, "publishing the backup", "the backup of before stands"):
+            self.settle(written)
+            try:
+                ledger.append(self.store, publication(self.archive, self.facts(written)), proof)
+                os.replace(self.path, self.store / self.archive)
+            except BaseException:
+                self._retract()
+                raise
+            filesystem.sync_folder(self.store)
+
+    def _retract(self) -> None:
+        """Where there was none before, let the ledger not say that there is one now."""
+        if not os.path.lexists(self.store / self.archive):
+            with suppress(OSError):
+                ledger.append(self.store, Record(time=now(), act="removed", archive=self.archive))
+
+
+@contextmanager
+def new_release(store: Path, header: Header) -> Iterator[ReleaseDraft]:
+    """Open a new archive in the folder of the version; the store must be held alone.
+
+    Raises `SettingsError` where it has no version or no usable name, `StoreError` where the store fails.
+    """
+    if header.version is None:
+        raise SettingsError("a release backup needs a version; say --version 1.1.0")
+    folder = store / version_folder(header.version)
+    with guarded(store, "writing the backup"), _kept_folder(folder):
+        name = _free_name(folder, header, header.version)
+        with new_file(folder, name) as (file, path):
+            yield ReleaseDraft(store, header, f"{folder.name}/{name}", file, path)
+
+
+@contextmanager
+def new_daily(store: Path, header: Header) -> Iterator[DailyDraft]:
+    """Open a new archive for the day on which `header` was made; the store must be held alone."""
+    stamp_of(header.created)
+    name = daily_name(header.created[:10], header.format)
+    with guarded(store, "writing the backup"), new_file(store, name) as (file, path):
+        yield DailyDraft(store, header, name, file, path)
+
+
+@contextmanager
+def _kept_folder(folder: Path) -> Iterator[None]:
+    """Make a folder, and leave none behind that stayed empty."""
+    make_folder(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            os.rmdir(folder)
+
+
+def _free_name(folder: Path, header: Header, version: str) -> str:
+    """Look for a name that no backup has or had; nobody takes it meanwhile, as the store is held."""
+    stamp, book = stamp_of(header.created), ledger.read(folder.parent)
+    while True:
+        name = archive_name(header.project, version, stamp, header.format)
+        if not os.path.lexists(folder / name) and not book.stands(f"{folder.name}/{name}"):
+            return name
+        stamp = next_stamp(stamp)
+
+
+def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> None:
+    folder = draft.path.parent
+    with open_folder(folder) as fd, new_file(folder, MANIFEST) as (file, manifest):
+        for part in _joined(format_manifest(facts, listed(facts.project, entries))):
+            _write_whole(file, part)
+        os.fsync(file.fileno())
+        os.fsync(fd)
+        try:
+            filesystem.rename_new(draft.path.name, draft.name, fd)
+            os.fsync(fd)
+            os.replace(manifest, folder / MANIFEST)
+        except BaseException:
+            if os.path.lexists(manifest) and not os.path.lexists(draft.path):
+                discard(folder / draft.name)
+            raise
+
+
+def _joined(lines: Iterable[bytes], size: int = 1 << 18) -> Iterator[bytes]:
+    """Yield the lines in pieces of about `size` bytes."""
+    piece = bytearray()
+    for line in lines:
+        piece += line
+        if len(piece) >= size:
+            yield bytes(piece)
+            piece.clear()
+    yield bytes(piece)
+
+
+def _write_whole(file: BinaryIO, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def publication(archive: str, facts: Facts, note: str = "") -> Record:
+    """Return the record of publishing an archive."""
+    return Record(
+        time=now(),
+        act="publish",
+        archive=archive,
+        sha256=facts.sha256,
+        size=facts.size,
+        index=facts.index,
+        project=facts.project,
+        version=facts.version,
+        commit=facts.commit,
+        created=facts.created,
+        note=note,
+    )
+
+
+def point_latest(folder: Path, book: Ledger) -> None:
+    """Let the ``_latest`` links of a version point to the newest backup of each project, or vanish."""
+    newest: dict[str, tuple[int, str]] = {}
+    for name in scan(folder, f"{folder.name}/").archives:
+        parts = parse_archive_name(name)
+        order = book.last_publish_order(f"{folder.name}/{name}")
+        if parts and book.stands(f"{folder.name}/{name}"):
+            newest[parts.project] = max(newest.get(parts.project, (0, "")), (order, name))
+    wanted = {_latest_of(name): name for _, name in newest.values()}
+    for name in os.listdir(folder):
+        link = parse_latest_name(name)
+        if link and name not in wanted and _is_stale(folder / name, link.project in newest):
+            os.unlink(folder / name)
+    for latest, name in wanted.items():
+        if not _points_to(folder / latest, name):
+            link_to(name, folder / latest)
+
+
+def _is_stale(link: Path, is_ours: bool) -> bool:
+    """Tell whether a link points nowhere, or elsewhere than to the newest; one that another made may stay."""
+    return link.is_symlink() and (is_ours or not link.exists())
+
+
+def _latest_of(name: str) -> str:
+    parts = parse_archive_name(name)
+    return latest_name(parts.project, parts.version, parts.format) if parts else name
+
+
+def _points_to(link: Path, target: str) -> bool:
+    try:
+        return os.readlink(link) == target
+    except OSError:
+        return False
