@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from typing import Protocol
@@ -35,8 +34,8 @@ class Checked:
     """Of all its bytes."""
     files: int
     """Files and hard links whose content matched."""
-    bytes: int
-    """Bytes of content read."""
+    content: int
+    """Bytes of their content."""
     flaws: tuple[Flaw, ...]
     blobs: dict[bytes, str]
     """The git blob id of each file that is recorded as committed, and sound."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
-from isal import igzip, isal_zlib
+from isal import igzip
+from isal.igzip_lib import IsalError
 
 from backup_lib.archive.formats import format_of
 from backup_lib.archive.tar import Member, TarReader
@@ -35,7 +36,7 @@ def open_stream(path: Path) -> Iterator[TarReader]:
 @contextmanager
 def _decompressed(file: BinaryIO, kind: str | None) -> Iterator[Callable[[int], bytes]]:
     if kind == "gz":
-        with igzip.IGzipFile(fileobj=file, mode="rb") as stream:
+        with igzip.open(file, "rb") as stream:  # type: ignore[no-untyped-call]
             yield stream.read
     elif kind == "zst":
         with zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True) as reader:
@@ -48,7 +49,7 @@ def _translating(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     def translated_read(count: int) -> bytes:
         try:
             return read(count)
-        except (EOFError, igzip.BadGzipFile, isal_zlib.error, zlib.error, zstandard.ZstdError) as error:
+        except (EOFError, igzip.BadGzipFile, IsalError, zlib.error, zstandard.ZstdError) as error:
             raise DamageError(f"its compressed data is damaged ({error})") from error
 
     return translated_read

@@ -1,0 +1,43 @@
+"""Names and links in an archive that may be allowed onto a disk."""
+
+from __future__ import annotations
+
+from backup_lib.errors import RestoreError, printable
+
+__all__ = ["check_link", "inner_path"]
+
+_DEEPEST = 1024
+"""More folders below each other are refused."""
+
+
+def inner_path(name: bytes) -> bytes:
+    """Return `name` as a path below the target, without ``/`` before it and ``.`` in it, as tar does.
+
+    Raises `RestoreError` where it leads out, or is no name a file can have.
+    """
+    parts = [part for part in name.split(b"/") if part not in (b"", b".")]
+    if b".." in parts:
+        raise RestoreError(f"refused: the name {printable(name)} leads out of the target")
+    if b"\0" in name or len(parts) > _DEEPEST or any(len(part) > 255 for part in parts):
+        raise RestoreError(f"refused: {printable(name[:200])} is no name a file can have")
+    return b"/".join(parts)
+
+
+def check_link(path: bytes, target: bytes) -> None:
+    """Refuse a symlink at `path` below the target folder that points out of that folder.
+
+    Raises `RestoreError`.
+    """
+    depth = path.count(b"/")
+    outside = target.startswith(b"/") or not target
+    for part in target.split(b"/"):
+        if part == b"..":
+            depth -= 1
+        elif part not in (b"", b"."):
+            depth += 1
+        outside = outside or depth < 0
+    if outside:
+        raise RestoreError(
+            f"refused: the link {printable(path)} -> {printable(target)} leads out of the target; "
+            "--outside-links restores it as recorded"
+        )

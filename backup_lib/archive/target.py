@@ -1,0 +1,203 @@
+"""The folder that a restore writes into. No name is ever resolved as text, no link ever followed.
+
+Files first, then hard links to them, then symlinks, then the modes and times of folders, deepest first.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from hashlib import sha256
+
+from backup_lib.errors import DamageError, printable
+from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
+
+__all__ = ["Stamp", "Target"]
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_HOLE = 64 << 10
+"""Zeros of at least this many bytes become a hole in the file."""
+_ZEROS = bytes(1 << 20)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What is restored of a file besides its content."""
+
+    mode: int
+    """Permission bits; those for set-user-ID, set-group-ID and sticky are dropped."""
+    mtime: float
+    """Seconds since 1970."""
+
+
+@dataclass(slots=True)
+class Target:
+    """An open folder, and what is left to do in it when all files are there."""
+
+    folder: int
+    merge: bool
+    """True where the folder may hold something: every file then replaces the one before in one step."""
+    _folders: list[tuple[bytes, Stamp]] = field(default_factory=list)
+    _links: list[tuple[bytes, bytes, Stamp]] = field(default_factory=list)
+    _hard_links: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    def make_folders(self, path: bytes) -> None:
+        """Make the folder `path` and those above it, where they are missing."""
+        if not path:
+            return
+        parent, _, name = path.rpartition(b"/")
+        try:
+            with self._parent(path) as (fd, _):
+                os.mkdir(name, 0o777, dir_fd=fd)
+        except FileExistsError:
+            os.close(open_beneath(self.folder, path, OPEN_DIRECTORY))
+        except FileNotFoundError:
+            self.make_folders(parent)
+            self.make_folders(path)
+
+    @contextmanager
+    def _parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
+        parent, _, name = path.rpartition(b"/")
+        fd = open_beneath(self.folder, parent, OPEN_DIRECTORY)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
+
+    def write_file(
+        self, path: bytes, stamp: Stamp, pieces: Iterable[bytes | memoryview], digest: bytes
+    ) -> None:
+        """Write a file whose folder is there; it gets its name only once its SHA-256 is `digest`.
+
+        An empty `digest` is not compared. Raises `DamageError` where it differs.
+        """
+        with self._parent(path) as (fd, name):
+            unnamed = _unnamed(name) if self.merge else name
+            file = os.open(unnamed, _CREATE, 0o600, dir_fd=fd)
+            try:
+                try:
+                    found = _copy(pieces, file)
+                    if digest and found != digest:
+                        raise DamageError(
+                            f"{printable(path)} does not match its SHA-256; it was not restored"
+                        )
+                    os.fchmod(file, stamp.mode & 0o777)
+                    os.utime(file, ns=_nanoseconds(stamp))
+                    if self.merge:
+                        os.fsync(file)
+                finally:
+                    os.close(file)
+                if self.merge:
+                    os.replace(unnamed, name, src_dir_fd=fd, dst_dir_fd=fd)
+            except BaseException:
+                _unlink(unnamed, fd)
+                raise
+
+    def later_folder(self, path: bytes, stamp: Stamp) -> None:
+        """Give a folder its mode and time when everything is in it."""
+        self._folders.append((path, stamp))
+
+    def later_link(self, path: bytes, target: bytes, stamp: Stamp) -> None:
+        """Make a symlink when all files are there."""
+        self._links.append((path, target, stamp))
+
+    def later_hard_link(self, path: bytes, target: bytes) -> None:
+        """Make a hard link to the file at `target`, also below this folder, when all files are there."""
+        self._hard_links.append((path, target))
+
+    def finish(self) -> None:
+        """Do what had to wait."""
+        for path, target in self._hard_links:
+            self._place(path, partial(self._hard_link, target))
+        for path, target, stamp in self._links:
+            self._place(path, partial(_symlink, target))
+            with self._parent(path) as (fd, name):
+                os.utime(name, ns=_nanoseconds(stamp), dir_fd=fd, follow_symlinks=False)
+        for path, stamp in sorted(self._folders, key=lambda folder: folder[0].count(b"/"), reverse=True):
+            self._stamp_folder(path, stamp)
+
+    def _place(self, path: bytes, make: Callable[[bytes, int], None]) -> None:
+        with self._parent(path) as (fd, name):
+            if not self.merge:
+                make(name, fd)
+                return
+            unnamed = _unnamed(name)
+            make(unnamed, fd)
+            try:
+                os.replace(unnamed, name, src_dir_fd=fd, dst_dir_fd=fd)
+            finally:
+                _unlink(unnamed, fd)  # rename does nothing where both are one file already
+
+    def _hard_link(self, target: bytes, name: bytes, fd: int) -> None:
+        with self._parent(target) as (target_fd, target_name):
+            os.link(target_name, name, src_dir_fd=target_fd, dst_dir_fd=fd, follow_symlinks=False)
+
+    def _stamp_folder(self, path: bytes, stamp: Stamp) -> None:
+        fd = open_beneath(self.folder, path, OPEN_DIRECTORY)
+        try:
+            os.fchmod(fd, stamp.mode & 0o777)
+            os.utime(fd, ns=_nanoseconds(stamp))
+        finally:
+            os.close(fd)
+
+    def kind_at(self, path: bytes) -> int | None:
+        """Return the file type bits of what is at `path`, or None where nothing is."""
+        try:
+            with self._parent(path) as (fd, name):
+                return stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
+        except FileNotFoundError:
+            return None
+
+    def holds(self, path: bytes, size: int, digest: bytes) -> bool:
+        """Whether a regular file of that content is at `path` already."""
+        try:
+            fd = open_beneath(self.folder, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return False
+        with open(fd, "rb") as file:
+            seen = os.fstat(fd)
+            if not stat.S_ISREG(seen.st_mode) or seen.st_size != size:
+                return False
+            found = sha256()
+            while piece := file.read(1 << 20):
+                found.update(piece)
+            return found.digest() == digest
+
+
+def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
+    """Write the pieces, long runs of zeros as holes; return their SHA-256."""
+    digest = sha256()
+    size = 0
+    for piece in pieces:
+        digest.update(piece)
+        size += len(piece)
+        if len(piece) >= _HOLE and piece == memoryview(_ZEROS)[: len(piece)]:
+            os.lseek(file, len(piece), os.SEEK_CUR)
+            continue
+        while piece:
+            piece = piece[os.write(file, piece) :]
+    os.ftruncate(file, size)
+    return digest.digest()
+
+
+def _unnamed(name: bytes) -> bytes:
+    return b".%b.%b.partial" % (name[:200], secrets.token_hex(4).encode())
+
+
+def _symlink(target: bytes, name: bytes, folder: int) -> None:
+    os.symlink(target, name, dir_fd=folder)
+
+
+def _unlink(name: bytes, folder: int) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _nanoseconds(stamp: Stamp) -> tuple[int, int]:
+    at = int(stamp.mtime * 1_000_000_000) if isinstance(stamp.mtime, float) else stamp.mtime * 1_000_000_000
+    return at, at
