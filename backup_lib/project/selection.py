@@ -1,0 +1,278 @@
+"""The selection: which paths of the project go into a backup, found in one walk of the tree."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from backup_lib.errors import ProjectError, printable, translated
+from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
+from backup_lib.model import GitState, Kind, Problem, Source
+from backup_lib.project.rules import Rule, Rules, Scope
+
+__all__ = ["Dropped", "Selection", "States", "select"]
+
+States = Callable[[Sequence[tuple[bytes, int]]], Sequence[GitState]]
+"""Told path and size in bytes of each file, hard link and symlink (length of its target); answers in that order."""
+
+_LARGEST_IGNORE_FILE = 1 << 24
+_KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
+_NOT_KEPT = {
+    stat.S_IFSOCK: "socket",
+    stat.S_IFIFO: "fifo",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """A path that a rule left out, with all that is below it."""
+
+    path: bytes
+    """Below the root; ends with ``/`` for a folder."""
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What goes into a backup, and what does not."""
+
+    sources: tuple[Source, ...]
+    """The root first, then depth first, the children of a folder in the order of their names' bytes."""
+    dropped: tuple[Dropped, ...]
+    """In the order of the walk."""
+    problems: tuple[Problem, ...]
+
+    @property
+    def files(self) -> int:
+        """Number of files and hard links."""
+        return sum(source.kind in ("file", "hardlink") for source in self.sources)
+
+    @property
+    def bytes(self) -> int:
+        """Sum of the sizes of the files, a file with several names counted once."""
+        return sum(source.size for source in self.sources)
+
+    @property
+    def excluded_rules(self) -> tuple[Rule, ...]:
+        """Each rule that left something out, the weakest layer first, then as the walk met them."""
+        met = dict.fromkeys(dropped.rule for dropped in self.dropped)
+        return tuple(sorted(met, key=lambda rule: rule.rank))
+
+
+class _Found(NamedTuple):
+    """One thing to keep, before git is asked about it."""
+
+    path: bytes
+    kind: Kind
+    facts: os.stat_result
+    link: bytes = b""
+    on_the_way: bool = False
+    """True for a dropped folder that is only kept if something below it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """An open folder of the walk."""
+
+    fd: int
+    prefix: bytes
+    """Its path, ending with ``/``; empty for the root."""
+    scope: Scope
+    dropped: bool
+    """True where only what ``include`` names is kept."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One walk of a tree, and what it has met so far."""
+
+    root: int
+    rules: Rules
+    found: list[_Found] = field(default_factory=list)
+    dropped: list[Dropped] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    first_names: dict[tuple[int, int], bytes] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Go through the whole tree; a stack instead of recursion, since trees may be deep."""
+        top = _Found(b"", "directory", os.fstat(self.root))
+        self.found.append(top)
+        stack = [self.children(top, self.rules.scope)]
+        while stack:
+            step = next(stack[-1], None)
+            if step is None:
+                stack.pop()
+                continue
+            thing, scope = step
+            self.found.append(self.once(thing))
+            if thing.kind == "directory":
+                stack.append(self.children(thing, scope))
+
+    def once(self, thing: _Found) -> _Found:
+        """Make a hard link of a file that was met under another name."""
+        if thing.kind != "file" or thing.facts.st_nlink < 2:
+            return thing
+        first = self.first_names.setdefault((thing.facts.st_dev, thing.facts.st_ino), thing.path)
+        return thing if first == thing.path else _Found(thing.path, "hardlink", thing.facts, first)
+
+    def children(self, parent: _Found, scope: Scope) -> Iterator[tuple[_Found, Scope]]:
+        """List a folder; everything in it is looked at before this returns, and the folder closed again."""
+        try:
+            fd = open_beneath(self.root, parent.path, OPEN_DIRECTORY)
+        except OSError as error:
+            self.note(parent.path, error)
+            return iter(())
+        try:
+            return iter(self.listed(fd, parent, scope))
+        except OSError as error:
+            self.note(parent.path, error)
+            return iter(())
+        finally:
+            os.close(fd)
+
+    def listed(self, fd: int, parent: _Found, scope: Scope) -> list[tuple[_Found, Scope]]:
+        with os.scandir(fd) as entries:
+            named = sorted((os.fsencode(entry.name), entry) for entry in entries)
+        prefix = parent.path + b"/" if parent.path else b""
+        names = {name for name, _ in named}
+        inner = scope.entered(
+            prefix,
+            _read_gitignore(fd) if self.rules.use_gitignore and b".gitignore" in names else None,
+            _read_backupignore(fd, prefix) if b".backupignore" in names else None,
+        )
+        folder = _Folder(fd, prefix, inner, parent.on_the_way)
+        looked_at = (self.look(folder, name, entry) for name, entry in named)
+        return [(thing, inner) for thing in looked_at if thing is not None]
+
+    def look(self, folder: _Folder, name: bytes, entry: os.DirEntry[str]) -> _Found | None:
+        """Return what stands there; None where it is not kept, which is noted."""
+        try:
+            on_the_way = False
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if self.leaves_out(folder, name, is_folder):
+                on_the_way = is_folder and self.rules.leads_to_included(folder.prefix, name)
+                if not on_the_way:
+                    return None
+            facts = entry.stat(follow_symlinks=False)
+            kind = _KINDS.get(stat.S_IFMT(facts.st_mode))
+            if kind is None:
+                self.skip(folder.prefix + name, facts)
+                return None
+            link = os.readlink(name, dir_fd=folder.fd) if kind == "symlink" else b""
+            return _Found(folder.prefix + name, kind, facts, link, on_the_way)
+        except OSError as error:
+            self.note(folder.prefix + name, error)
+            return None
+
+    def leaves_out(self, folder: _Folder, name: bytes, is_folder: bool) -> bool:
+        if folder.dropped:
+            return not folder.scope.brought_back(folder.prefix, name, is_folder)
+        rule = folder.scope.dropping(folder.prefix, name, is_folder)
+        if rule is not None:
+            self.dropped.append(Dropped(folder.prefix + name + (b"/" if is_folder else b""), rule))
+        return rule is not None
+
+    def skip(self, path: bytes, facts: os.stat_result) -> None:
+        reason = _NOT_KEPT.get(stat.S_IFMT(facts.st_mode), "neither file, folder nor symlink")
+        self.problems.append(Problem(path, "skipped", reason))
+
+    def note(self, path: bytes, error: OSError) -> None:
+        gone = isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP
+        self.problems.append(
+            Problem(path, "vanished" if gone else "unreadable", error.strerror or str(error))
+        )
+
+
+def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
+    """Walk the project at `root` once and return what goes into a backup of it.
+
+    A folder that cannot be listed is kept as an empty one and named in the problems.
+    `states` tells how each file stands to the commit; without it there is no git.
+
+    Raises `ProjectError` where the root or an ignore file cannot be read, and where no file is left;
+    `SettingsError` for a line of ``.backupignore`` that can match nothing.
+    """
+    with translated(ProjectError, "reading the project"):
+        fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        walk = _Walk(fd, rules)
+        walk.run()
+    finally:
+        os.close(fd)
+    found = _without_empty_ways(walk.found)
+    if all(thing.kind == "directory" for thing in found):
+        raise ProjectError(
+            f"there is no file to back up in {printable(root)}; see with --dry-run what the rules drop"
+        )
+    return Selection(tuple(_sources(found, states)), tuple(walk.dropped), tuple(walk.problems))
+
+
+def _without_empty_ways(found: list[_Found]) -> list[_Found]:
+    """Leave out the dropped folders that led to nothing which ``include`` brings back."""
+    if not any(thing.on_the_way for thing in found):
+        return found
+    kept: list[_Found] = []
+    for thing in reversed(found):
+        if not thing.on_the_way or (kept and kept[-1].path.startswith(thing.path + b"/")):
+            kept.append(thing)
+    return kept[::-1]
+
+
+def _sources(found: list[_Found], states: States | None) -> Iterator[Source]:
+    answers: dict[bytes, GitState] = {}
+    if states is not None:
+        sights = [(thing.path, _size_in_git(thing)) for thing in found if thing.kind != "directory"]
+        answers = {path: state for (path, _), state in zip(sights, states(sights), strict=True)}
+    for path, kind, facts, link, _ in found:
+        yield Source(
+            path=path,
+            kind=kind,
+            mode=stat.S_IMODE(facts.st_mode),
+            uid=facts.st_uid,
+            gid=facts.st_gid,
+            size=facts.st_size if kind == "file" else 0,
+            mtime_ns=facts.st_mtime_ns,
+            ctime_ns=facts.st_ctime_ns,
+            device=facts.st_dev,
+            inode=facts.st_ino,
+            link=link,
+            state=answers.get(path, ""),
+        )
+
+
+def _size_in_git(thing: _Found) -> int:
+    return len(thing.link) if thing.kind == "symlink" else thing.facts.st_size
+
+
+def _read_backupignore(folder: int, prefix: bytes) -> bytes:
+    """Read the rules a person wrote for us; without them we would back up what they keep out."""
+    try:
+        return _read_ignore_file(folder, b".backupignore")
+    except OSError as error:
+        where = printable(prefix + b".backupignore")
+        raise ProjectError(
+            f"{where} cannot be read: {error.strerror}; make it a plain readable file"
+        ) from error
+
+
+def _read_gitignore(folder: int) -> bytes | None:
+    """Read what git would read: not a link, not a folder."""
+    try:
+        return _read_ignore_file(folder, b".gitignore")
+    except OSError:
+        return None
+
+
+def _read_ignore_file(folder: int, name: bytes) -> bytes:
+    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file")
+        return file.read(_LARGEST_IGNORE_FILE)
