@@ -49,7 +49,7 @@ def _translating(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     def translated_read(count: int) -> bytes:
         try:
             return read(count)
-        except (EOFError, igzip.BadGzipFile, IsalError, zlib.error, zstandard.ZstdError) as error:
+        except (EOFError, igzip.BadGzipFile, IsalError, zlib.error, zstandard.ZstdError) as error:  # type: ignore[misc]
             raise DamageError(f"its compressed data is damaged ({error})") from error
 
     return translated_read

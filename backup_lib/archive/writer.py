@@ -37,6 +37,8 @@ class Tree:
     """The project's root, an open directory."""
     sources: Sequence[Source]
     """What goes in, folders before what they hold."""
+    problems: Sequence[Problem] = ()
+    """What the scan could not see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,9 @@ def write_archive(file: BinaryIO, head: Header, tree: Tree, advance: Advance) ->
     Files that cannot be read are left out and named in the summary.
     Raises `OSError` where the archive cannot be written.
     """
-    sources = tree.sources
     maker = _Maker(head, tree.root)
-    appender = _Appender(file, maker, sources)
-    for result in in_order(maker.make, maker.jobs(sources)):
+    appender = _Appender(file, maker, tree)
+    for result in in_order(maker.make, maker.jobs(tree.sources)):
         appender.take(result)
         if isinstance(result, _Made) and result.content:
             advance(result.content)
@@ -225,7 +226,7 @@ class _Maker:
 class _Appender:
     """Appends blocks in order, and knows how to go back to where a large file began."""
 
-    def __init__(self, file: BinaryIO, maker: _Maker, sources: Sequence[Source]) -> None:
+    def __init__(self, file: BinaryIO, maker: _Maker, tree: Tree) -> None:
         self._file = file
         self._maker = maker
         self._sha256 = sha256()
@@ -235,7 +236,7 @@ class _Appender:
         self._offset = 0
         self._run: list[Block] | None = None
         self._run_began = (0, sha256())
-        self._tally = _Tally(sources)
+        self._tally = _Tally(tree)
 
     def take(self, result: _Result) -> None:
         """Append one result."""
@@ -260,7 +261,9 @@ class _Appender:
             self._run.append(made.block)
 
     def _write(self, data: bytes) -> None:
-        self._file.write(data)
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
         self._sha256.update(data)
         self._offset += len(data)
 
@@ -300,13 +303,14 @@ class _Appender:
 class _Tally:
     """What the archive holds so far, and the files that hard links stand for."""
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, tree: Tree) -> None:
         self._files = self._bytes = self._entries = 0
         self._states: dict[str, int] = {}
         self._problems: list[Problem] = []
         self._lost: set[bytes] = set()
-        self._link_targets = frozenset(source.link for source in sources if source.kind == "hardlink")
+        self._link_targets = frozenset(source.link for source in tree.sources if source.kind == "hardlink")
         self._linked: dict[bytes, Entry] = {}
+        self.note(tree.problems)
 
     def note(self, problems: Iterable[Problem]) -> None:
         """Keep the problems; a file that is not in the archive can be no hard link's target."""
