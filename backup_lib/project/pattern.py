@@ -61,6 +61,11 @@ class Pattern:
         return f"^{_translated(self.body, self.anchored)}{FOLDER if self.folders_only else FILE}"
 
     @property
+    def literal(self) -> str | None:
+        """The one path or name it matches; None for a glob."""
+        return self.body if _SPECIAL.search(self.body) is None else None
+
+    @property
     def matches_nothing(self) -> bool:
         """Whether it can match no path at all, such as ``/`` or ``a[``."""
         return not self.body or "\0" in self.body or _NEVER in self.expression

@@ -57,7 +57,7 @@ BUILT_IN = (
 )
 """gitignore patterns of what can be made again, and of what ``restore`` makes."""
 
-_PARTIAL = ".?*." + "[0-9a-f]" * 8 + ".partial"
+_PARTIAL = re.compile(rb"\..+\.[0-9a-f]{8}\.partial", re.DOTALL)
 _BUILT_IN_RANK, _GITIGNORE_RANK, _EXCLUDE_RANK, _BACKUPIGNORE_RANK, _INCLUDE_RANK, _STORE_RANK = range(6)
 
 
@@ -78,30 +78,44 @@ class Rule:
 THE_STORE = Rule("the store", "", _STORE_RANK)
 
 
+_Numbered = list[tuple[int, Pattern]]
+
+
 class _Matcher:
-    """Patterns asked together; knows the number of the last one that matches."""
+    """Patterns asked together; knows the number of the last one that matches, -1 for none."""
 
-    def __init__(self, patterns: Iterable[tuple[int, Pattern]]) -> None:
-        numbered = list(patterns)
-        self.numbers = [number for number, _ in numbered]
-        self.answers: dict[str, int] = {}
-        self.spec: PathSpec[RegexPattern] | None = (
-            _spec([pattern for _, pattern in numbered]) if numbered else None
-        )
+    def __init__(self, patterns: _Numbered) -> None:
+        globs = [(number, pattern) for number, pattern in patterns if pattern.literal is None]
+        self.literals = {
+            pattern.literal: number for number, pattern in patterns if pattern.literal is not None
+        }
+        self.numbers = [number for number, _ in globs]
+        self.spec = _spec([pattern for _, pattern in globs]) if globs else None
+        self.idle = not patterns
 
-    def name(self, text: str) -> int:
-        """Return the number for a name, which is asked about again and again; -1 for none."""
-        answer = self.answers.get(text)
+    def number(self, text: str, ending: str) -> int:
+        number = self.literals.get(text, -1)
+        if self.spec is not None:
+            index = self.spec.check_file(text + ending).index
+            if index is not None:
+                return max(number, self.numbers[index])
+        return number
+
+
+class _Names:
+    """Patterns for names; the same names are asked about again and again."""
+
+    def __init__(self, patterns: _Numbered) -> None:
+        self.matcher = _Matcher(patterns)
+        self.answers = self.matcher.literals if self.matcher.spec is None else {}
+
+    def number(self, name: str, ending: str) -> int:
+        answer = self.answers.get(name)
         if answer is None:
-            answer = self.answers[text] = self.path(text)
+            if self.matcher.spec is None:
+                return -1
+            answer = self.answers[name] = self.matcher.number(name, ending)
         return answer
-
-    def path(self, text: str) -> int:
-        """Return the number for a path; -1 for none."""
-        if self.spec is None:
-            return -1
-        index = self.spec.check_file(text).index
-        return -1 if index is None else self.numbers[index]
 
 
 def _spec(patterns: list[Pattern]) -> PathSpec[RegexPattern]:
@@ -113,23 +127,33 @@ def _spec(patterns: list[Pattern]) -> PathSpec[RegexPattern]:
     )
 
 
+class _Table:
+    """The patterns of a layer that can match files, or those that can match folders."""
+
+    def __init__(self, patterns: _Numbered) -> None:
+        shallow = [(number, pattern) for number, pattern in patterns if len(pattern.parts) == 1]
+        self.top = _Names(shallow)
+        self.below = _Names([(number, pattern) for number, pattern in shallow if not pattern.anchored])
+        self.paths = _Matcher([(number, pattern) for number, pattern in patterns if len(pattern.parts) > 1])
+
+
 class _Layer:
     """The patterns of one file or setting, for the paths below one folder."""
 
     def __init__(self, base: bytes, rules: list[tuple[Rule, Pattern]]) -> None:
-        self.base = base.decode("latin-1")
+        self.base = base
         self.rules = [(rule, not pattern.negated) for rule, pattern in rules]
         patterns = [(number, pattern) for number, (_, pattern) in enumerate(rules)]
-        shallow = [(number, pattern) for number, pattern in patterns if len(pattern.parts) == 1]
-        self.top = _Matcher(shallow)
-        self.below = _Matcher((number, pattern) for number, pattern in shallow if not pattern.anchored)
-        self.paths = _Matcher((number, pattern) for number, pattern in patterns if len(pattern.parts) > 1)
+        self.files = _Table([(number, pattern) for number, pattern in patterns if not pattern.folders_only])
+        self.folders = _Table(patterns)
 
-    def deciding(self, parent: str, name: str) -> tuple[Rule, bool] | None:
+    def deciding(self, parent: bytes, name: str, folder: bool) -> tuple[Rule, bool] | None:
         """Return the deciding rule for `name` in the folder `parent`, and whether it matches."""
-        number = (self.top if parent == self.base else self.below).name(name)
-        if self.paths.spec is not None:
-            number = max(number, self.paths.path(parent[len(self.base) :] + name))
+        table, ending = (self.folders, FOLDER) if folder else (self.files, FILE)
+        number = (table.top if parent == self.base else table.below).number(name, ending)
+        if not table.paths.idle:
+            path = parent[len(self.base) :].decode("latin-1") + name
+            number = max(number, table.paths.number(path, ending))
         return self.rules[number] if number >= 0 else None
 
 
@@ -146,35 +170,26 @@ class Scope:
 
         `parent` is empty for the root, else it ends with ``/``.
         """
-        if parent + name in self.rules.store:
+        if self.rules.never_kept(parent, name):
             return THE_STORE
-        above, text = _asked(parent, name, folder)
-        if self.rules.leftovers.deciding(above, text):
-            return THE_STORE
+        text = name.decode("latin-1")
         for layer in self.layers:
-            found = layer.deciding(above, text)
+            found = layer.deciding(parent, text, folder)
             if found is not None:
                 rule, drops = found
-                return rule if drops and not self.rules.includes(above, text) else None
+                return rule if drops and not self.rules.includes(parent, name, folder) else None
         return None
-
-    def brought_back(self, parent: bytes, name: bytes, folder: bool) -> bool:
-        """Whether ``include`` names this path in a folder that is itself left out."""
-        above, text = _asked(parent, name, folder)
-        return parent + name not in self.rules.store and self.rules.includes(above, text)
 
     def entered(self, folder: bytes, gitignore: bytes | None, backupignore: bytes | None) -> Scope:
         """Return the scope inside `folder` (empty, or ending with ``/``), given what its ignore files hold.
 
         Raises `SettingsError` for a line of ``.backupignore`` that can match nothing.
         """
-        if gitignore is None and backupignore is None:
+        files = ((b".backupignore", backupignore), (b".gitignore", gitignore))
+        read = [_file_rules(folder + name, content) for name, content in files if content]
+        added = [_Layer(folder, rules) for rules in read if rules]
+        if not added:
             return self
-        added = []
-        if backupignore is not None:
-            added.append(_file_layer(folder, b".backupignore", backupignore))
-        if gitignore is not None:
-            added.append(_file_layer(folder, b".gitignore", gitignore))
         layers = sorted((*added, *self.layers), key=_rank, reverse=True)
         return Scope(self.rules, tuple(layers))
 
@@ -186,7 +201,6 @@ class Rules:
     use_gitignore: bool
     store: frozenset[bytes]
     """Where the store is, below the root; empty where it lies elsewhere."""
-    leftovers: _Layer
     include: _Layer
     ways: _Layer
     """The folders on the way to what ``include`` names."""
@@ -198,14 +212,21 @@ class Rules:
         """The scope of the root, its own ignore files aside."""
         return Scope(self, self.fixed)
 
-    def includes(self, parent: str, name: str) -> bool:
-        """Whether ``include`` names this path; text as :func:`deciding <_Layer.deciding>` takes it."""
-        found = self.include.deciding(parent, name)
-        return found is not None and found[1]
+    def never_kept(self, parent: bytes, name: bytes) -> bool:
+        """Whether this is the store, or what an interrupted run left behind."""
+        return parent + name in self.store or (
+            name.endswith(b".partial") and _PARTIAL.fullmatch(name) is not None
+        )
+
+    def includes(self, parent: bytes, name: bytes, folder: bool) -> bool:
+        """Whether ``include`` names this path."""
+        found = self.include.deciding(parent, name.decode("latin-1"), folder)
+        return found is not None and found[1] and not self.never_kept(parent, name)
 
     def leads_to_included(self, parent: bytes, name: bytes) -> bool:
         """Whether a dropped folder must be looked into, since ``include`` spells out a path below it."""
-        return self.ways.deciding(*_asked(parent, name, True)) is not None
+        way = self.ways.deciding(parent, name.decode("latin-1"), True)
+        return way is not None and not self.never_kept(parent, name)
 
 
 def rules_for(settings: Settings, root: Path, store: Path | None = None) -> Rules:
@@ -216,26 +237,19 @@ def rules_for(settings: Settings, root: Path, store: Path | None = None) -> Rule
     include = _setting_rules("include", settings.include, _INCLUDE_RANK)
     exclude = _setting_rules("exclude", settings.exclude, _EXCLUDE_RANK)
     built_in = [(Rule(text, "built-in", _BUILT_IN_RANK), pattern) for text, pattern in _parsed(BUILT_IN)]
-    leftovers = [(THE_STORE, pattern) for _, pattern in _parsed((_PARTIAL,))]
     ways = [(rule, way) for rule, pattern in include if not pattern.negated for way in _ways_to(pattern)]
     return Rules(
         use_gitignore=settings.use_gitignore,
         store=_below(root, store) if store is not None else frozenset(),
-        leftovers=_Layer(b"", leftovers),
         include=_Layer(b"", include),
         ways=_Layer(b"", ways),
-        fixed=(_Layer(b"", exclude), _Layer(b"", built_in)),
+        fixed=tuple(_Layer(b"", rules) for rules in (exclude, built_in) if rules),
     )
-
-
-def _asked(parent: bytes, name: bytes, folder: bool) -> tuple[str, str]:
-    return parent.decode("latin-1"), name.decode("latin-1") + (FOLDER if folder else FILE)
 
 
 def _rank(layer: _Layer) -> tuple[int, int]:
     """Order layers by their kind, then by the depth of their folder."""
-    rank = layer.rules[0][0].rank if layer.rules else -1
-    return rank, len(layer.base)
+    return layer.rules[0][0].rank, len(layer.base)
 
 
 def _parsed(lines: Iterable[str]) -> Iterable[tuple[str, Pattern]]:
@@ -256,21 +270,20 @@ def _setting_rules(setting: str, lines: Iterable[str], rank: int) -> list[tuple[
     return rules
 
 
-def _file_layer(folder: bytes, name: bytes, content: bytes) -> _Layer:
-    ours = name == b".backupignore"
-    where = printable(folder + name)
+def _file_rules(path: bytes, content: bytes) -> list[tuple[Rule, Pattern]]:
+    ours = path.endswith(b".backupignore")
     rules = []
     for number, line in pattern_lines(content):
         pattern = parse_pattern(line)
         if pattern is None:
             continue
         text = printable(pattern.text.encode("latin-1"))
+        where = f"{printable(path)}:{number}"
         if ours and pattern.matches_nothing:
-            raise SettingsError(f"{where}:{number}: the pattern {text!r} matches nothing; see gitignore(5)")
-        if not pattern.matches_nothing:
-            rank = _BACKUPIGNORE_RANK if ours else _GITIGNORE_RANK
-            rules.append((Rule(text, f"{where}:{number}", rank), pattern))
-    return _Layer(folder, rules)
+            raise SettingsError(f"{where}: the pattern {text!r} matches nothing; see gitignore(5)")
+        if not pattern.matches_nothing:  # git passes over it in silence
+            rules.append((Rule(text, where, _BACKUPIGNORE_RANK if ours else _GITIGNORE_RANK), pattern))
+    return rules
 
 
 def _ways_to(pattern: Pattern) -> Iterable[Pattern]:

@@ -18,7 +18,7 @@ from backup_lib.project.rules import Rule, Rules, Scope
 __all__ = ["Dropped", "Selection", "States", "select"]
 
 States = Callable[[Sequence[tuple[bytes, int]]], Sequence[GitState]]
-"""Told path and size in bytes of each file, hard link and symlink (length of its target); answers in that order."""
+"""Told path and size of each file, hard link and symlink (length of its target); answers in that order."""
 
 _LARGEST_IGNORE_FILE = 1 << 24
 _KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
@@ -173,7 +173,7 @@ class _Walk:
 
     def leaves_out(self, folder: _Folder, name: bytes, is_folder: bool) -> bool:
         if folder.dropped:
-            return not folder.scope.brought_back(folder.prefix, name, is_folder)
+            return not self.rules.includes(folder.prefix, name, is_folder)
         rule = folder.scope.dropping(folder.prefix, name, is_folder)
         if rule is not None:
             self.dropped.append(Dropped(folder.prefix + name + (b"/" if is_folder else b""), rule))
