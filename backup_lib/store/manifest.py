@@ -34,10 +34,9 @@ __all__ = [
 ]
 
 _LINE_LIMIT = 1 << 24  # bytes
-_COLUMN = 12
+_COLUMN = 12  # where the value of a fact begins
 _HEAD = b"# Backup of "
 _END = b"#"
-_FACT = re.compile(r"# ([A-Z][A-Za-z0-9 -]*): *(.*)", re.DOTALL)
 _FILES = re.compile(r"([0-9]+), ([0-9]+) bytes")
 _STATE = re.compile(r"([0-9]+) (.+)")
 _NUMBER = re.compile(r"[0-9]+")
@@ -305,12 +304,13 @@ class _Head:
     def take(self, number: int, line: bytes) -> None:
         self._last = number
         try:
-            match = _FACT.fullmatch(line.decode().removesuffix("\n")) if line.endswith(b"\n") else None
+            text = line.decode()
         except UnicodeDecodeError:
-            match = None
-        if match is None:
+            text = ""
+        name, colon, padding = text[2:_COLUMN].partition(":")
+        if not (text.startswith("# ") and colon and padding.isspace() and text.endswith("\n")):
             raise _damage(number, "no fact")
-        self._take_fact(number, match[1], match[2])
+        self._take_fact(number, name, text[_COLUMN:-1])
 
     def _take_fact(self, number: int, name: str, value: str) -> None:
         if name in _DERIVED:
