@@ -31,7 +31,7 @@ def open_store(path: str | os.PathLike[str], root: Path) -> LocalStore:
     Raises `SettingsError` where no store may be there, `StoreError` where it cannot be reached.
     """
     with guarded(root, "opening the store"):
-        folder = (root / Path(path).expanduser()).resolve()
+        folder = Path(os.path.realpath(root / os.path.expanduser(path)))
     where = printable(folder)
     if folder == root.resolve():
         raise SettingsError(

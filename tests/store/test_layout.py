@@ -125,6 +125,12 @@ def test_temporary_names_are_short_enough_and_known(raw: bytes) -> None:
         assert layout.partial_of(partial) == name
 
 
+def test_the_temporary_name_of_a_long_name_is_cut_between_characters() -> None:
+    """The longest name a file system takes can be written too."""
+    partial = layout.partial_name("é" * 127)
+    assert layout.partial_of(partial) == "é" * 118
+
+
 def test_ordinary_names_are_no_temporary_ones() -> None:
     """The sweep takes nothing else."""
     for name in ("MANIFEST.txt", ".lock", "x.partial", ".x.partial", "x.00000000.partial"):

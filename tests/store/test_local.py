@@ -1,0 +1,817 @@
+"""Backups in a local store: published whole or not at all, listed in order, removed for good."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backup_lib import filesystem
+from backup_lib.errors import NoSuchBackupError, SettingsError, StoreError, StoreHeldError
+from backup_lib.model import Counts, Entry, Header, Summary
+from backup_lib.store import layout, ledger, lock
+from backup_lib.store.ledger import Record
+from backup_lib.store.listing import Backup
+from backup_lib.store.local import LocalStore, open_store
+from backup_lib.store.publish import Written
+
+TIME = "2026-11-22T21:45:00Z"
+
+
+def header(version: str | None = "1.0.0", created: str = TIME, **more: Any) -> Header:
+    """Return what is known of an archive at first."""
+    known: dict[str, Any] = {"scanned_ns": 0, "format": "gz", "level": "normal", "commit": "3f2c", **more}
+    return Header(project="demo", version=version, created=created, **known)
+
+
+def entries(content: bytes) -> list[Entry]:
+    """Return what stands in an archive of one file."""
+    digest = hashlib.sha256(content).digest()
+    return [
+        Entry(b"", "directory", 0, b"", b"", ""),
+        Entry(b"a", "file", len(content), digest, b"", "committed"),
+    ]
+
+
+def written(content: bytes) -> Written:
+    """Return what is known of an archive at last; its bytes are as good as any."""
+    digest = hashlib.sha256(content).hexdigest()
+    summary = Summary(Counts(1, len(content), 2, {"committed": 1}))
+    return Written(summary, len(content), digest, f"index of {digest}")
+
+
+def proof(archive: str, content: bytes) -> Record:
+    """Return a full and sound proof."""
+    digest = hashlib.sha256(content).hexdigest()
+    return Record(time=TIME, act="prove", archive=archive, sha256=digest, depth="full", result="sound")
+
+
+def release(store: LocalStore, content: bytes, of: Header | None = None) -> str:
+    """Publish a release backup."""
+    with store.writing("a test"), store.new_release(of or header()) as draft:
+        draft.file.write(content)
+        draft.commit(written(content), entries(content))
+    return draft.archive
+
+
+def release_failing(store: LocalStore, error: BaseException) -> None:
+    """Fail in the middle of a release backup."""
+    with store.writing("a test"), store.new_release(header()) as draft:
+        draft.file.write(b"half")
+        assert draft.path.read_bytes() == b"half"
+        assert not {draft.archive} & set(names(store))
+        raise error
+
+
+def daily(store: LocalStore, content: bytes, of: Header | None = None) -> str:
+    """Publish a daily backup."""
+    with store.writing("a test"), store.new_daily(of or header(None)) as draft:
+        draft.file.write(content)
+        draft.commit(written(content), proof(draft.archive, content))
+    return draft.archive
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> LocalStore:
+    """Return a store that is not there yet."""
+    return open_store("backups", tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for locks less than a user would."""
+    monkeypatch.setattr(lock, "_PATIENCE", 0.2)
+
+
+def names(store: LocalStore) -> list[str]:
+    """Return the names of the backups, oldest first."""
+    return [backup.name for backup in store.backups()]
+
+
+def temporary(store: LocalStore) -> list[Path]:
+    """Return what a crash left."""
+    return [path for path in store.path.rglob("*") if layout.is_partial(path.name)]
+
+
+# --- where a store may be
+
+
+@pytest.mark.parametrize("path", [".", "", "x/..", ".git", ".git/backups"])
+def test_a_store_is_not_the_project_and_not_in_git(tmp_path: Path, path: str) -> None:
+    """One clear line says so before anything is made."""
+    with pytest.raises(SettingsError, match="the store cannot"):
+        open_store(path, tmp_path)
+    assert not os.listdir(tmp_path)
+
+
+def test_a_store_is_a_folder(tmp_path: Path) -> None:
+    """A file of that name is left alone; what cannot be looked at is told."""
+    (tmp_path / "backups").write_text("mine")
+    with pytest.raises(StoreError, match="not a folder"):
+        open_store("backups", tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(StoreError):
+        open_store("loop", tmp_path)
+
+
+def test_a_store_may_be_a_link_or_elsewhere(tmp_path: Path) -> None:
+    """`backups` on another disk is an ordinary wish."""
+    (tmp_path / "root").mkdir()
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root/backups").symlink_to("../disk")
+    store = open_store("backups", tmp_path / "root")
+    assert store.path == tmp_path / "disk"
+    assert open_store(tmp_path / "disk", tmp_path / "root") == store
+    release(store, b"one")
+    assert names(open_store("../disk", tmp_path / "root")) == names(store) != []
+
+
+# --- publishing
+
+
+def test_a_release_is_published_whole(store: LocalStore) -> None:
+    """Archive, manifest, ledger and link are there, for the owner alone."""
+    archive = release(store, b"content")
+    assert archive == "v1.0.0/demo_v1.0.0_20261122T214500Z.tar.gz"
+    path = store.path / archive
+    assert path.read_bytes() == b"content"
+    assert os.readlink(path.parent / "demo_v1.0.0_latest.tar.gz") == path.name
+    for made in (path, path.parent / "MANIFEST.txt", store.path / "ledger.jsonl", store.path / ".lock"):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    for made in (store.path, path.parent):
+        assert stat.S_IMODE(made.stat().st_mode) == 0o700
+    [backup] = store.backups()
+    assert backup == Backup(path, archive, "release", "demo", "1.0.0", TIME, "gz", 7, 1)
+    assert backup.label == "1.0.0"
+    assert store.manifest_of(backup) == path.parent / "MANIFEST.txt"
+    [record] = store.ledger().published(archive)
+    assert (record.size, record.version, record.commit, record.created) == (7, "1.0.0", "3f2c", TIME)
+    expected = store.expected(backup)
+    assert expected is not None
+    assert (expected.sha256, expected.size) == (hashlib.sha256(b"content").hexdigest(), 7)
+    assert expected.index == record.index == f"index of {expected.sha256}"
+    assert not temporary(store)
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum here")
+def test_the_published_manifest_proves_an_extracted_tree(store: LocalStore, tmp_path: Path) -> None:
+    """Stock `sha256sum` takes it as it is."""
+    manifest = store.path / release(store, b"content")
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo/a").write_bytes(b"content")
+    command = ["sha256sum", "--check", "--strict", "--quiet", str(manifest.parent / "MANIFEST.txt")]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
+def test_backups_of_the_same_second_stand_side_by_side(store: LocalStore) -> None:
+    """Nothing is overwritten, and the order is the one in which they came."""
+    made = [release(store, b"%d" % number) for number in range(11)]
+    assert made[1].endswith("Z-2.tar.gz")
+    assert made[10].endswith("Z-11.tar.gz")
+    assert names(store) == made
+    assert store.find("1.0.0").name == store.find("latest").name == store.find(None).name == made[10]
+    assert os.readlink(store.path / "v1.0.0/demo_v1.0.0_latest.tar.gz") == os.path.basename(made[10])
+    (store.path / "ledger.jsonl").unlink()
+    book = [backup.name for backup in store.backups() if backup.kind == "release"]
+    assert book == [made[10]]
+
+
+def test_a_clock_that_went_back_changes_no_order(store: LocalStore) -> None:
+    """The newest backup is the one made last."""
+    first = release(store, b"1", header("1.0.0", "2030-01-01T00:00:00Z"))
+    second = release(store, b"2", header("1.1.0", "2020-01-01T00:00:00Z"))
+    assert names(store) == [first, second]
+    assert store.find().name == second
+
+
+def test_the_link_follows_the_newest_whatever_its_format(store: LocalStore) -> None:
+    """There is one newest backup of a version."""
+    release(store, b"1")
+    made = release(store, b"2", header(created="2026-11-22T21:45:01Z", format="zst"))
+    links = [path for path in (store.path / "v1.0.0").iterdir() if path.is_symlink()]
+    assert [path.name for path in links] == ["demo_v1.0.0_latest.tar.zst"]
+    assert os.readlink(links[0]) == os.path.basename(made)
+
+
+def test_an_archive_not_committed_is_gone(store: LocalStore) -> None:
+    """Neither an error nor Ctrl-C leaves anything, the folder of the version included."""
+    for error in (ValueError(), KeyboardInterrupt()):
+        with pytest.raises(type(error)):
+            release_failing(store, error)
+    with store.writing("a test"), store.new_daily(header(None)):
+        pass
+    assert sorted(os.listdir(store.path)) == [".lock"]
+
+
+def test_a_release_has_a_version(store: LocalStore) -> None:
+    """One clear line says what is missing."""
+    with store.writing("a test"):
+        with pytest.raises(SettingsError, match="needs a version"), store.new_release(header(None)):
+            pass
+        with pytest.raises(SettingsError, match="not a semantic version"), store.new_release(header("../x")):
+            pass
+
+
+def test_bytes_that_did_not_reach_the_disk_are_noticed(store: LocalStore) -> None:
+    """The size on disk has to be the one that was written."""
+    with store.writing("a test"), store.new_release(header()) as draft:
+        draft.file.write(b"12")
+        with pytest.raises(StoreError, match=r"5 bytes were written to .* but it has 2"):
+            draft.commit(written(b"12345"), entries(b"12345"))
+    assert names(store) == []
+
+
+def test_a_full_disk_is_one_clear_line(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says how much is free, where that can be told, and that the old backups are untouched."""
+    release(store, b"old")
+    with pytest.raises(StoreError, match=r"No space left on device; [0-9]+ bytes are free at .* untouched"):
+        release_failing(store, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert len(names(store)) == 1
+    monkeypatch.setattr(os, "statvfs", _fail)
+    with pytest.raises(StoreError, match=r"quota exceeded; the earlier backups are untouched"):
+        release_failing(store, OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)))
+
+
+def test_a_file_system_without_links_holds_backups_too(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link is a convenience."""
+
+    def symlink(target: str, path: Path) -> None:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    made = release(store, b"1")
+    assert names(store) == [made]
+
+
+def test_a_large_manifest_is_written_in_pieces(store: LocalStore) -> None:
+    """Every line arrives, also where the disk takes less than it is given."""
+    many = [Entry(b"%05d" % number, "file", 0, bytes(32), b"", "") for number in range(5000)]
+    with store.writing("a test"), store.new_release(header()) as draft:
+        known = Written(Summary(Counts(5000, 0, 5000, {})), 0, "", "")
+        draft.commit(known, many)
+    data = (store.path / "v1.0.0/MANIFEST.txt").read_bytes()
+    assert data.count(b"\n0000") == 5000
+
+
+# --- daily backups
+
+
+def test_a_daily_backup_takes_the_place_of_the_last_one_of_the_day(store: LocalStore) -> None:
+    """It is known, and proved, by the digest of its index; the earlier one stays in the ledger."""
+    name = daily(store, b"morning")
+    assert daily(store, b"the evening") == name == "2026-11-22.tar.gz"
+    [backup] = store.backups()
+    assert (backup.kind, backup.version, backup.project, backup.created) == ("daily", None, "demo", TIME)
+    assert backup.label == "2026-11-22"
+    assert backup.archive.read_bytes() == b"the evening"
+    book = store.ledger()
+    assert [record.size for record in book.published(name)] == [7, 11]
+    assert book.proved(name, hashlib.sha256(b"the evening").hexdigest())
+    assert store.find("2026-11-22") == store.find() == backup
+    assert store.manifest_of(backup) is None
+    for content in (b"morning", b"the evening"):
+        expected = store.expected(backup, index=written(content).index)
+        assert expected is not None
+        assert expected.sha256 == hashlib.sha256(content).hexdigest()
+    by_size = store.expected(backup)
+    assert by_size is not None
+    assert by_size.size == 11
+    assert store.expected(backup, index="other") is None
+
+
+def test_a_daily_backup_that_fails_leaves_the_old_one(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And where there was none, the ledger does not say that there is."""
+    real = os.replace
+
+    def refuse(old: Any, new: Any) -> None:
+        if str(new).endswith(".tar.gz"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(old, new)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", refuse)
+        with pytest.raises(StoreError, match="the backup of before stands"):
+            daily(store, b"first")
+    assert store.missing() == ()
+    daily(store, b"morning")
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(StoreError):
+        daily(store, b"evening")
+    assert (store.path / "2026-11-22.tar.gz").read_bytes() == b"morning"
+    assert store.missing() == ()
+    assert not temporary(store)
+
+
+# --- listing and finding
+
+
+def test_what_another_script_left_is_listed_as_plain(store: LocalStore) -> None:
+    """It is restorable, older than anything of ours, and never taken for the newest."""
+    folder = store.path / "v0.9.0"
+    folder.mkdir(parents=True)
+    (store.path / "vold").mkdir()
+    (store.path / "other").mkdir()
+    for path in (
+        "v0.9.0/x.tgz",
+        "v0.9.0/demo_v0.9.0_20200101T000000Z.tar.gz",
+        "vold/y.tar",
+        "2020-01-01.tar.gz",
+        "z.tar.zst",
+    ):
+        (store.path / path).write_bytes(b"plain")
+        os.utime(store.path / path, (0, 0))
+    for path in ("v0.9.0/notes.txt", "other/a.tar.gz", "v0.9.0/.a.tar.gz.00000000.partial"):
+        (store.path / path).write_bytes(b"no backup")
+    (folder / "x_latest.tar.gz").symlink_to("x.tgz")
+    (store.path / "vlink").symlink_to("v0.9.0")
+    made = release(store, b"ours")
+    held = store.backups()
+    assert {
+        backup.name: (backup.kind, backup.version, backup.created[:4], backup.format) for backup in held
+    } == {
+        "v0.9.0/x.tgz": ("plain", "0.9.0", "1970", "gz"),
+        "v0.9.0/demo_v0.9.0_20200101T000000Z.tar.gz": ("plain", "0.9.0", "2020", "gz"),
+        "vold/y.tar": ("plain", None, "1970", "tar"),
+        "2020-01-01.tar.gz": ("plain", None, "2020", "gz"),
+        "z.tar.zst": ("plain", None, "1970", "zst"),
+        made: ("release", "1.0.0", "2026", "gz"),
+    }
+    assert held[-1].name == made
+    assert store.find("old").name == "vold/y.tar"
+    assert store.find("0.9.0").name == "v0.9.0/demo_v0.9.0_20200101T000000Z.tar.gz"
+    assert store.expected(store.find("0.9.0")) is None
+    assert held[0].label in ("0.9.0", "vold/y.tar", "z.tar.zst")
+    assert os.readlink(folder / "x_latest.tar.gz") == "x.tgz"
+
+
+def test_a_foreign_link_to_a_plain_archive_is_left_alone(store: LocalStore) -> None:
+    """A store made by another script keeps its look, but for links that lead nowhere."""
+    folder = store.path / "v1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "other.tar.gz").write_bytes(b"plain")
+    (folder / "other_v1.0.0_latest.tar.gz").symlink_to("other.tar.gz")
+    (folder / "gone_v1.0.0_latest.tar.gz").symlink_to("gone.tar.gz")
+    release(store, b"1")
+    assert (folder / "other_v1.0.0_latest.tar.gz").is_symlink()
+    assert not (folder / "gone_v1.0.0_latest.tar.gz").is_symlink()
+
+
+def test_a_managed_backup_is_found_before_a_plain_one(store: LocalStore) -> None:
+    """Of a version the newest of ours counts."""
+    made = release(store, b"1")
+    (store.path / "v1.0.0/new.tar.gz").write_bytes(b"plain")
+    assert store.find("1.0.0").name == made
+    assert store.find("1.0.0").kind == "release"
+
+
+def test_a_manifest_of_another_speaks_of_the_newest(store: LocalStore) -> None:
+    """A foreign or damaged manifest names nothing; ours speaks of what it names only."""
+    folder = store.path / "v1.0.0"
+    folder.mkdir(parents=True)
+    for name, age in (("old.tar.gz", 0), ("new.tar.gz", 1)):
+        (folder / name).write_bytes(b"plain")
+        os.utime(folder / name, (age, age))
+    old, new = store.backups()
+    assert store.manifest_of(new) is None
+    for content in ("00  a\n", "# Backup of demo v1.0.0\n# garbage\n"):
+        (folder / "MANIFEST.txt").write_text(content)
+        assert store.manifest_of(new) == folder / "MANIFEST.txt"
+        assert store.manifest_of(old) is None
+    first, second = store.path / release(store, b"1"), store.path / release(store, b"2")
+    speaks = {backup.archive: store.manifest_of(backup) for backup in store.backups()}
+    assert speaks[second] == folder / "MANIFEST.txt"
+    assert speaks[first] is None
+    [expected] = [store.expected(backup) for backup in store.backups() if backup.archive == first]
+    assert expected is not None
+    assert expected.sha256 == hashlib.sha256(b"1").hexdigest()
+
+
+def test_safety_backups_are_not_the_latest(store: LocalStore) -> None:
+    """A restore without a version never brings back what was saved before another restore."""
+    safety = release(store, b"saved", header("1.0.0-safety.20261122T214500Z"))
+    with pytest.raises(NoSuchBackupError, match="no backup of a release"):
+        store.find("latest")
+    made = release(store, b"1")
+    safety = release(store, b"saved", header("1.0.0-safety.20261122T214501Z"))
+    assert store.find().name == made
+    assert store.find("1.0.0-safety.20261122T214501Z").name == safety
+
+
+def test_what_is_not_there_is_told_with_what_is(store: LocalStore) -> None:
+    """Exit code 10, and a line that helps."""
+    with pytest.raises(NoSuchBackupError, match="make one with"):
+        store.find()
+    release(store, b"1")
+    daily(store, b"2")
+    with pytest.raises(
+        NoSuchBackupError, match=r"no backup of 2\.0\.0 in .*; there are: 1\.0\.0, 2026-11-22"
+    ) as caught:
+        store.find("2.0.0")
+    assert caught.value.exit_code == 10
+
+
+def test_a_backup_that_vanished_is_missed(store: LocalStore) -> None:
+    """Both ledger and manifest know what should be there; its name is not given again."""
+    first = release(store, b"1")
+    second = release(store, b"2")
+    name = daily(store, b"3")
+    for archive in (first, second, name):
+        (store.path / archive).unlink()
+    assert store.missing() == tuple(sorted((first, second, name)))
+    (store.path / "ledger.jsonl").unlink()
+    assert store.missing() == (second,)
+
+
+# --- removing
+
+
+def test_a_removed_backup_is_gone_for_good(store: LocalStore) -> None:
+    """Manifest, link, archive and empty folder go; the ledger says so."""
+    release(store, b"1")
+    kept = release(store, b"2", header("1.1.0"))
+    daily(store, b"3")
+    with store.writing("a test"):
+        store.remove(store.backups()[:1] + store.backups()[2:])
+        store.remove([])
+    assert names(store) == [kept]
+    assert not (store.path / "v1.0.0").exists()
+    assert store.missing() == store.ledger().being_removed() == ()
+    acts = [record.act for _, record in store.ledger().records]
+    assert acts == ["publish", "publish", "publish", "prove", "remove", "remove", "removed", "removed"]
+
+
+def test_the_other_backups_of_a_version_stay(store: LocalStore) -> None:
+    """The manifest goes with the archive it names, the link moves on."""
+    first, second = release(store, b"1"), release(store, b"2")
+    third = release(store, b"3")
+    folder = store.path / "v1.0.0"
+    with store.writing("a test"):
+        store.remove([store.backups()[1]])
+        assert names(store) == [first, third]
+        assert (folder / "MANIFEST.txt").exists()
+        store.remove([store.backups()[1]])
+        assert names(store) == [first]
+    assert second not in names(store)
+    assert not (folder / "MANIFEST.txt").exists()
+    assert os.readlink(folder / "demo_v1.0.0_latest.tar.gz") == os.path.basename(first)
+    [backup] = store.backups()
+    assert backup.kind == "release"
+    expected = store.expected(backup)
+    assert expected is not None
+    assert expected.sha256 == hashlib.sha256(b"1").hexdigest()
+
+
+def test_a_plain_archive_named_goes_with_its_manifest_and_leaves_other_files(store: LocalStore) -> None:
+    """A folder that holds something of somebody else stays."""
+    folder = store.path / "v1.0.0"
+    folder.mkdir(parents=True)
+    for name in ("a.tar.gz", "MANIFEST.txt", "notes"):
+        (folder / name).write_bytes(b"x")
+    with store.writing("a test"):
+        store.remove(store.backups())
+    assert os.listdir(folder) == ["notes"]
+
+
+@pytest.mark.parametrize(
+    "archive", ["../precious.tar.gz", "vlink/precious.tar.gz", "v9/none.tar.gz", "README.md"]
+)
+def test_a_forged_ledger_deletes_nothing_else(store: LocalStore, tmp_path: Path, archive: str) -> None:
+    """A removal is only finished on archives in the store's own folders."""
+    store.path.mkdir()
+    (tmp_path / "precious.tar.gz").write_bytes(b"x")
+    (store.path / "README.md").write_bytes(b"x")
+    (store.path / "vlink").symlink_to(tmp_path)
+    assert store.record(Record(time=TIME, act="remove", archive=archive))
+    with store.writing("a test"):
+        pass
+    assert (tmp_path / "precious.tar.gz").exists()
+    assert (store.path / "README.md").exists()
+    assert store.ledger().being_removed() == ()
+
+
+def test_what_cannot_be_deleted_does_not_stop_a_backup(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays unlisted, and is tried again each time."""
+    archive = release(store, b"1", header("0.9.0"))
+    real = os.unlink
+
+    def unlink(path: Any, **more: Any) -> None:
+        if str(path).endswith(archive):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+        real(path, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink)
+        with store.writing("a test"), pytest.raises(StoreError, match="removing backups failed"):
+            store.remove(store.backups())
+        made = release(store, b"2")
+        assert names(store) == [made]
+    with store.writing("a test"):
+        pass
+    assert not (store.path / archive).exists()
+
+
+# --- locks and read-only stores
+
+
+def test_who_writes_is_alone(store: LocalStore) -> None:
+    """Neither a reader nor a writer comes in meanwhile."""
+    with store.writing("a backup"), pytest.raises(StoreHeldError, match="a backup"), store.reading("a test"):
+        pass
+    with store.reading("a test"), store.reading("another"):
+        assert store.backups() == []
+        with pytest.raises(StoreHeldError), store.writing("a backup"):
+            pass
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_read_only_store_takes_no_record_and_that_is_no_failure(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Verifying a read-only copy works; it just cannot be noted there."""
+    release(store, b"1")
+
+    def refuse(path: Any, flags: int, mode: int = 0o777) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert not store.record(proof("x", b""))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", _fail)
+        with pytest.raises(StoreError, match="writing to the ledger failed: Input/output error"):
+            store.record(proof("x", b""))
+
+
+def _fail(*_: Any, **__: Any) -> Any:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_the_store_of_a_version_cannot_be_led_elsewhere(store: LocalStore, tmp_path: Path) -> None:
+    """A link in the place of a version's folder is refused."""
+    store.path.mkdir()
+    (store.path / "v1.0.0").symlink_to(tmp_path)
+    with pytest.raises(StoreError, match="writing the backup failed"):
+        release(store, b"1")
+    (store.path / "v2.0.0").write_text("a file")
+    with pytest.raises(StoreError, match="writing the backup failed"):
+        release(store, b"1", header("2.0.0"))
+
+
+# --- crashes
+
+
+class Crash(BaseException):
+    """The machine stops."""
+
+
+STEPS: list[tuple[Any, str]] = [
+    (os, name) for name in ("fsync", "replace", "unlink", "rmdir", "symlink", "write", "mkdir")
+] + [(filesystem, "rename_new")]
+
+
+@contextmanager
+def stopping(at: int, error: Callable[[], BaseException], forever: bool) -> Iterator[list[str]]:
+    """Let the `at`-th change of the disk fail, and where `forever` every one after; yield the steps done."""
+    steps: list[str] = []
+
+    def wrapped(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*args: Any, **more: Any) -> Any:
+            steps.append(name)
+            if len(steps) == at or (forever and len(steps) > at):
+                raise error()
+            return real(*args, **more)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patched:
+        for module, name in STEPS:
+            patched.setattr(module, name, wrapped(name, getattr(module, name)))
+        yield steps
+
+
+def crash() -> BaseException:
+    """Stop dead: nothing is cleaned up, as nothing works any more."""
+    return Crash()
+
+
+def broken() -> BaseException:
+    """Fail once as a bad disk does."""
+    return OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def interrupt() -> BaseException:
+    """Ctrl-C."""
+    return KeyboardInterrupt()
+
+
+def every_step(
+    action: Callable[[LocalStore], object], prepared: Callable[[Path], LocalStore]
+) -> Iterator[Any]:
+    """Run `action` on new stores, each time stopped one step later, in each way."""
+    import tempfile
+
+    for error, forever in ((crash, True), (broken, False), (broken, True), (interrupt, False)):
+        for at in range(1, 100):
+            with tempfile.TemporaryDirectory() as folder:
+                store = prepared(Path(folder))
+                before = snapshot(store)
+                failed = False
+                with stopping(at, error, forever) as steps:
+                    try:
+                        action(store)
+                    except (Crash, StoreError, KeyboardInterrupt):
+                        failed = True
+                if len(steps) < at:
+                    assert not failed
+                    break
+                yield store, before, failed
+        else:
+            raise AssertionError("it never ends")
+
+
+def snapshot(store: LocalStore) -> dict[str, bytes]:
+    """Return the bytes of every archive listed."""
+    return {backup.name: backup.archive.read_bytes() for backup in store.backups()}
+
+
+def with_two(folder: Path) -> LocalStore:
+    """Return a store with a release of two backups and a daily one."""
+    store = open_store("backups", folder)
+    release(store, b"one")
+    release(store, b"two")
+    daily(store, b"morning")
+    return store
+
+
+def check_sound(store: LocalStore) -> None:
+    """Nothing torn, unknown or left over is in the store."""
+    assert not temporary(store)
+    book = store.ledger()
+    assert store.missing() == book.being_removed() == ()
+    for backup in store.backups():
+        assert backup.kind in ("release", "daily")
+        expected = store.expected(backup, index=written(backup.archive.read_bytes()).index)
+        assert expected is not None
+        assert expected.sha256 == hashlib.sha256(backup.archive.read_bytes()).hexdigest()
+        assert book.stands(backup.name)
+    for folder in store.path.glob("v*"):
+        held = [backup for backup in store.backups() if backup.archive.parent == folder]
+        assert held
+        for link in folder.glob("*_latest*"):
+            assert os.readlink(link) == held[-1].archive.name
+
+
+def recover(store: LocalStore) -> dict[str, bytes]:
+    """Open the store for writing once more, and return what it then holds."""
+    with store.writing("again"):
+        check_sound(store)
+        return snapshot(store)
+
+
+def test_a_release_stopped_at_any_step_is_there_or_not() -> None:
+    """The old backups are untouched, and the next run makes the store whole."""
+    outcomes = set()
+    for store, before, failed in every_step(lambda store: release(store, b"three"), with_two):
+        with suppress(StoreError):
+            assert {name: data for name, data in snapshot(store).items() if name in before} == before
+        after = recover(store)
+        assert {name: after[name] for name in before} == before
+        assert sorted(data for name, data in after.items() if name not in before) in ([], [b"three"])
+        outcomes.add((failed, len(after) - len(before)))
+        assert release(store, b"four") in recover(store)
+    assert {(True, 0), (True, 1)} <= outcomes
+
+
+def test_a_first_release_stopped_at_any_step_is_there_or_not() -> None:
+    """The same for a store that was not there."""
+    for store, before, _ in every_step(
+        lambda store: release(store, b"one"), lambda path: open_store("x/y", path)
+    ):
+        assert before == {}
+        assert set(recover(store).values()) <= {b"one"}
+
+
+def test_a_daily_backup_stopped_at_any_step_is_the_old_or_the_new() -> None:
+    """Never none, and never one that the ledger does not know."""
+    seen = set()
+    for store, before, _ in every_step(lambda store: daily(store, b"evening"), with_two):
+        now = snapshot(store)
+        assert now.keys() == before.keys()
+        seen.add(now["2026-11-22.tar.gz"])
+        after = recover(store)
+        assert after.pop("2026-11-22.tar.gz") in (b"morning", b"evening")
+        assert after.items() <= before.items()
+    assert seen == {b"morning", b"evening"}
+
+
+def test_a_removal_stopped_at_any_step_is_finished_or_not_begun() -> None:
+    """No half of a backup is ever listed."""
+    doomed = "v1.0.0/demo_v1.0.0_20261122T214500Z-2.tar.gz"
+
+    def remove(store: LocalStore) -> None:
+        with store.writing("a test"):
+            store.remove([backup for backup in store.backups() if backup.name == doomed])
+
+    lengths = set()
+    for store, before, _ in every_step(remove, with_two):
+        assert before.items() >= snapshot(store).items()
+        after = recover(store)
+        assert after.items() <= before.items()
+        assert before.keys() - after.keys() <= {doomed}
+        lengths.add(len(after))
+    assert lengths == {2, 3}
+
+
+def test_a_recovery_stopped_at_any_step_is_recovered_from() -> None:
+    """Crash upon crash, nothing is lost."""
+
+    def half_done(folder: Path) -> LocalStore:
+        store = with_two(folder)
+        with suppress(Crash), stopping(8, crash, True):
+            release(store, b"three")
+        partial = store.path / ".2026-11-22.tar.gz.0123abcd.partial"
+        partial.write_bytes(b"evening")
+        digest = hashlib.sha256(b"evening").hexdigest()
+        index = written(b"evening").index
+        known = Record(
+            time=TIME, act="publish", archive="2026-11-22.tar.gz", size=7, sha256=digest, index=index
+        )
+        doomed = Record(time=TIME, act="remove", archive="v1.0.0/demo_v1.0.0_20261122T214500Z.tar.gz")
+        store.record(known, doomed)
+        return store
+
+    def again(store: LocalStore) -> None:
+        with store.writing("again"):
+            pass
+
+    for store, _, _ in every_step(again, half_done):
+        assert set(recover(store).values()) in ({b"two", b"evening"}, {b"two", b"three", b"evening"})
+
+
+def test_a_store_copied_without_its_ledger_gets_one(store: LocalStore) -> None:
+    """What the manifests prove is put down in the order of their making."""
+    second = release(store, b"2", header("1.0.0", "2026-02-01T00:00:00Z"))
+    first = release(store, b"1", header("2.0.0", "2026-01-01T00:00:00Z"))
+    (store.path / "ledger.jsonl").unlink()
+    assert names(store) == [first, second]
+    with store.writing("a test"):
+        pass
+    assert [(record.archive, record.note) for _, record in store.ledger().records] == [
+        (first, "recovered"),
+        (second, "recovered"),
+    ]
+    check_sound(store)
+
+
+def test_a_manifest_of_an_archive_that_is_elsewhere_is_not_recovered(store: LocalStore) -> None:
+    """Neither a wrong folder nor a wrong size makes a backup."""
+    archive = release(store, b"1")
+    shutil.copytree(store.path / "v1.0.0", store.path / "v3.0.0", symlinks=True)
+    (store.path / "ledger.jsonl").unlink()
+    (store.path / archive).write_bytes(b"longer")
+    with store.writing("a test"):
+        pass
+    assert store.ledger().records == ()
+    manifest = store.path / "v1.0.0/MANIFEST.txt"
+    manifest.rename(store.path / "v1.0.0/.MANIFEST.txt.01234567.partial")
+    with store.writing("a test"):
+        pass
+    assert not temporary(store)
+    assert not manifest.exists()
+
+
+def test_a_publish_that_is_not_recorded_says_that_it_is_done(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the commit point a failure is no reason to make the backup again."""
+    monkeypatch.setattr(ledger, "append", _fail)
+    with pytest.raises(StoreError, match="the backup is published, but recording that failed"):
+        release(store, b"1")
+    monkeypatch.undo()
+    assert len(names(store)) == 1
+    assert list(recover(store).values()) == [b"1"]
+
+
+def test_nobody_takes_a_name_that_was_chosen(store: LocalStore) -> None:
+    """Where another program does, its file stays and ours is not published."""
+    with store.writing("a test"), store.new_release(header()) as draft:
+        draft.file.write(b"1")
+        (store.path / draft.archive).write_bytes(b"theirs")
+        with pytest.raises(StoreError, match="File exists"):
+            draft.commit(written(b"1"), entries(b"1"))
+    assert (store.path / draft.archive).read_bytes() == b"theirs"
+    assert [backup.kind for backup in store.backups()] == ["plain"]
