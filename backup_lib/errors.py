@@ -5,6 +5,7 @@ BackupError                    1    refused or failed, nothing published
 ├── ProjectError               1    the project cannot be read, tagged or described
 ├── StoreError                 1    the store cannot be read or written
 ├── RestoreError               1    a restore was refused or failed
+├── IncompleteError            3    published, but some sources could not be read, or kept changing
 ├── DamageError                4    an archive does not hold what it should
 ├── NoSuchBackupError         10    nothing in the store answers to that name
 └── StoreHeldError            11    another process holds the store
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 __all__ = [
     "BackupError",
     "DamageError",
+    "IncompleteError",
     "NoSuchBackupError",
     "ProjectError",
     "RestoreError",
@@ -53,6 +55,12 @@ class StoreError(BackupError):
 
 class RestoreError(BackupError):
     """A restore was refused or failed."""
+
+
+class IncompleteError(BackupError):
+    """A backup was published, but some sources could not be read, or kept changing."""
+
+    exit_code = 3
 
 
 class DamageError(BackupError):

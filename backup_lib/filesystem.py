@@ -15,8 +15,8 @@ __all__ = [
     "open_beneath",
     "rename_new",
     "replace_file",
-    "sync_folder",
     "sync_file_system",
+    "sync_folder",
 ]
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -141,7 +141,7 @@ def sync_file_system(folder: int) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write `data` as `path` in one step: a reader sees the old bytes or the new ones, also after a power cut."""
+    """Write `data` as `path` in one step: at any moment, the old bytes are there or the new ones."""
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -30,7 +30,7 @@ class Silent:
         """Drop the line."""
 
     @contextmanager
-    def bar(self, label: str, total: int) -> Iterator[Advance]:
+    def bar(self, label: str, total: int) -> Iterator[Advance]:  # noqa: ARG002
         """Show nothing."""
         yield _ignore
 

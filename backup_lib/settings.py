@@ -1,6 +1,6 @@
 """The settings: what ``backup:`` in Invoke's own configuration may say.
 
-Invoke reads files, environment and defaults; :func:`settings_from` turns its answer, once, into a frozen value.
+Invoke reads files, environment and defaults; `settings_from` turns its answer, once, into a frozen value.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 from backup_lib.errors import SettingsError
 from backup_lib.model import Format, Level
 
-__all__ = ["DEFAULTS", "Hooks", "Settings", "positive_number", "settings_from"]
+__all__ = ["DEFAULTS", "Hooks", "Settings", "settings_from", "whole_number"]
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,16 +81,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hooks: Hooks = Hooks()
 
 
-DEFAULTS: dict[str, Any] = {name: None for name in Settings.__struct_fields__} | {
-    "hooks": {name: None for name in Hooks.__struct_fields__}
+DEFAULTS: dict[str, Any] = dict.fromkeys(Settings.__struct_fields__) | {
+    "hooks": dict.fromkeys(Hooks.__struct_fields__)
 }
-"""Invoke reads ``INVOKE_BACKUP_KEEP`` and the like only for keys it knows; None leaves the text as it is."""
+"""Invoke reads ``INVOKE_BACKUP_KEEP`` and the like only for keys it knows; None keeps the text as it is."""
 
 _LISTS = ("exclude", "include", "config_patterns")
 
 
-def settings_from(configured: Mapping[str, Any], **flags: Any) -> Settings:
-    """Return the settings that Invoke's configuration of ``backup`` and a task's flags make; None means not given.
+def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
+    """Return the settings that Invoke's configuration and a task's flags make; None means not given.
 
     Raises `SettingsError` naming the key that is unknown or of the wrong type.
     """
@@ -106,7 +106,7 @@ def settings_from(configured: Mapping[str, Any], **flags: Any) -> Settings:
     if isinstance(hooks, Mapping):
         given["hooks"] = {name: value for name, value in hooks.items() if value is not None}
     if "keep" in given:
-        given["keep"] = positive_number(given["keep"], "keep")
+        given["keep"] = whole_number(given["keep"], "keep")
     try:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -115,15 +115,12 @@ def settings_from(configured: Mapping[str, Any], **flags: Any) -> Settings:
         raise SettingsError(f"setting backup.{name}: {reason[0].lower()}{reason[1:]}") from error
 
 
-def positive_number(text: object, name: str) -> int:
-    """Return `text` as a whole number of at least 1.
+def whole_number(text: object, name: str, least: int = 1) -> int:
+    """Return `text` as a whole number of at least `least`.
 
     Raises `SettingsError` naming the flag or setting.
     """
-    try:
-        number = int(str(text))
-    except ValueError:
-        number = 0
-    if number < 1 or isinstance(text, bool):
-        raise SettingsError(f"--{name} takes a whole number of at least 1, not {text!r}")
-    return number
+    digits = str(text)
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > 9 or int(digits) < least:
+        raise SettingsError(f"--{name} takes a whole number of at least {least}, not {digits!r}")
+    return int(digits)

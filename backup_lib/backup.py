@@ -1,0 +1,238 @@
+"""backup: write the project as it is into the store."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import msgspec
+
+from backup_lib.archive import writer
+from backup_lib.archive.reader import open_archive, open_for_reading
+from backup_lib.errors import DamageError, SettingsError, StoreError, printable
+from backup_lib.filesystem import OPEN_DIRECTORY
+from backup_lib.model import Entry, GitState, Header, Problem
+from backup_lib.project.git import Repository
+from backup_lib.project.rules import rules_for
+from backup_lib.project.selection import Selection, select
+from backup_lib.project.standing import Standing
+from backup_lib.project.version import tag_name
+from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
+from backup_lib.verify import proof_of, verify_draft
+from backup_lib.workplace import Workplace
+
+__all__ = ["BackedUp", "Dropped", "Order", "back_up", "look"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What kind of backup is asked for."""
+
+    version: str | None = None
+    """Semantic version; None is only good for a daily backup."""
+    daily: bool = False
+    note: str = ""
+    fresh: bool = False
+    """Read everything, reuse nothing of the backup before."""
+
+
+class Dropped(msgspec.Struct, frozen=True):
+    """A path that was left out."""
+
+    path: str
+    rule: str
+
+
+class BackedUp(msgspec.Struct, frozen=True):
+    """A backup that was made, or would be."""
+
+    archive: str
+    """Path of the archive; where it would be made, of its folder."""
+    version: str | None
+    files: int
+    bytes: int
+    """Bytes of content."""
+    states: dict[str, int]
+    """Files by how they stand to the commit."""
+    commit: str | None = None
+    size: int = 0
+    """Bytes of the archive."""
+    sha256: str = ""
+    proved: bool = False
+    problems: tuple[Problem, ...] = ()
+    dropped: tuple[Dropped, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was selected is in it, as it was."""
+        return all(problem.kind == "skipped" for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The project as it is now."""
+
+    header: Header
+    selection: Selection
+    standing: Standing | None
+    """How the files stand to the commit; None without git."""
+
+
+def look(place: Workplace, order: Order) -> Look:
+    """Walk the project and ask git about it.
+
+    Raises `ProjectError`, `SettingsError`.
+    """
+    scanned = time.time_ns()
+    repository = place.repository
+    rules = rules_for(place.settings, place.root, place.store.path)
+    git = _Git(repository) if repository else None
+    selection = select(place.root, rules, git.states if git else None)
+    standing = git.standing if git else None
+    moment, epoch = _moment()
+    tag = tag_name(order.version) if order.version else None
+    commit = repository.commit if repository else None
+    tagged = repository is not None and tag is not None and repository.tag_commit(tag) == commit is not None
+    header = Header(
+        project=place.project,
+        version=order.version,
+        created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        scanned_ns=0 if epoch else scanned,
+        format=place.settings.format,
+        level=place.settings.level,
+        commit=commit,
+        branch=repository.branch if repository else None,
+        tag=tag if tagged else None,
+        note=order.note,
+        excluded=tuple(str(rule) for rule in selection.excluded_rules),
+        left_out=_left_out(standing, selection) if standing else 0,
+        deleted=len(standing.deleted) if standing else 0,
+    )
+    return Look(header, selection, standing)
+
+
+class _Git:
+    """Asks how files stand to the commit, and keeps the whole answer."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+        self.standing: Standing | None = None
+
+    def states(self, sights: Sequence[tuple[bytes, int]]) -> Sequence[GitState]:
+        """Return the state of each path, told with its size in bytes."""
+        self.standing = self._repository.standing(sights)
+        return self.standing.states
+
+
+def _left_out(standing: Standing, selection: Selection) -> int:
+    """Return how many files of the commit are in the tree, but not in the backup."""
+    there = standing.tracked - standing.deleted
+    return len(there) - sum(source.path in there for source in selection.sources)
+
+
+def _moment() -> tuple[datetime, bool]:
+    """Return the time that the backup bears, and whether SOURCE_DATE_EPOCH set it."""
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return datetime.now(UTC), False
+    try:
+        return datetime.fromtimestamp(int(text), UTC), True
+    except (ValueError, OverflowError, OSError) as error:
+        raise SettingsError(f"SOURCE_DATE_EPOCH takes seconds since 1970, not {text!r}") from error
+
+
+def back_up(place: Workplace, order: Order) -> BackedUp:
+    """Write a backup of the project and publish it: a daily one proved, any other one unproved.
+
+    Raises `BackupError`; then nothing was published.
+    """
+    if order.version is None and not order.daily:
+        raise SettingsError(
+            "a backup needs a version, unless it is a daily one; say --version 1.1.0 or --daily"
+        )
+    began = time.monotonic()
+    if place.dry_run:
+        return _would_back_up(place, look(place, order))
+    with place.store.writing("backup"):
+        seen = look(place, order)
+        with _draft(place, seen.header, order.daily) as draft:
+            written = _write(place, seen, draft)
+            proved = _commit(place, draft, written)
+    return msgspec.structs.replace(
+        _result(place, seen, proved),
+        archive=str(place.store.path / draft.archive),
+        size=written.size,
+        sha256=written.sha256,
+        files=written.summary.counts.files,
+        bytes=written.summary.counts.bytes,
+        states=written.summary.counts.states,
+        problems=written.summary.problems,
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
+    selection, header = seen.selection, seen.header
+    return BackedUp(
+        archive=str(place.store.path),
+        version=header.version,
+        files=selection.files,
+        bytes=selection.bytes,
+        states={},
+        commit=header.commit,
+        proved=proved,
+        problems=selection.problems,
+        dropped=tuple(Dropped(printable(each.path), str(each.rule)) for each in selection.dropped),
+    )
+
+
+def _would_back_up(place: Workplace, seen: Look) -> BackedUp:
+    states: dict[str, int] = {}
+    for source in seen.selection.sources:
+        if source.state:
+            states[source.state] = states.get(source.state, 0) + 1
+    return msgspec.structs.replace(_result(place, seen, proved=False), states=states)
+
+
+@contextmanager
+def _draft(place: Workplace, header: Header, daily: bool) -> Iterator[ReleaseDraft | DailyDraft]:
+    if daily:
+        with place.store.new_daily(header) as daily_draft:
+            yield daily_draft
+    else:
+        with place.store.new_release(header) as draft:
+            yield draft
+
+
+def _write(place: Workplace, seen: Look, draft: Draft) -> Written:
+    root = os.open(place.root, OPEN_DIRECTORY)
+    selection = seen.selection
+    try:
+        tree = writer.Tree(root, selection.sources, selection.problems)
+        with place.console.bar(f"Backing up {seen.header.project}", selection.bytes) as advance:
+            done = writer.write_archive(draft.file, seen.header, tree, advance)
+    finally:
+        os.close(root)
+    if not done.summary.counts.files:
+        raise StoreError("not one file could be read; nothing was published")
+    return Written(done.summary, done.size, done.sha256.hex(), done.index.hex())
+
+
+def _commit(place: Workplace, draft: ReleaseDraft | DailyDraft, written: Written) -> bool:
+    """Publish a draft; return whether it is proved."""
+    if isinstance(draft, ReleaseDraft):
+        with open_for_reading(draft.path) as (read_at, size):
+            reader = open_archive(read_at, size)
+            entries: Iterator[Entry] = reader.entries() if reader else iter(())
+            draft.commit(written, entries)
+        return False
+    verified = verify_draft(place, draft.path, draft.archive, written.sha256)
+    if not verified.sound:
+        raise DamageError(f"nothing was published: {verified.findings[0]}; check the disk of the store")
+    draft.commit(written, proof_of(verified, written.size, written.sha256))
+    return True

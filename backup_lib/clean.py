@@ -1,0 +1,150 @@
+"""clean: remove old backups, never the last sound ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import msgspec
+import semver
+
+from backup_lib.errors import DamageError
+from backup_lib.store.layout import is_safety
+from backup_lib.store.listing import Backup
+from backup_lib.verify import verify_backup
+from backup_lib.workplace import Workplace
+
+__all__ = ["Cleaned", "Fate", "Keep", "clean"]
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How much is kept."""
+
+    versions: int
+    """The newest versions, in semantic order."""
+    daily: int | None = None
+    """The newest daily backups; None leaves all of them."""
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """What becomes of one backup, and why."""
+
+    archive: str
+    kept: bool
+    reason: str
+    size: int
+    """Bytes."""
+
+
+class Cleaned(msgspec.Struct, frozen=True):
+    """What was removed, or would be."""
+
+    fates: tuple[Fate, ...]
+    freed: int
+    """Bytes."""
+
+
+def clean(place: Workplace, keep: Keep) -> Cleaned:
+    """Remove what is older than what is kept, which is proved first where it has no proof.
+
+    Raises `DamageError` where so many are damaged that fewer than asked for are sound; nothing is removed then.
+    """
+    if place.dry_run or not place.store.path.is_dir():
+        return _cleaned(_Cleaning(place).fates(keep))
+    with place.store.writing("clean"):
+        cleaning = _Cleaning(place)
+        fates = cleaning.fates(keep)
+        place.store.remove(backup for backup, fate in fates if not fate.kept)
+    return _cleaned(fates)
+
+
+def _cleaned(fates: list[tuple[Backup, Fate]]) -> Cleaned:
+    told = tuple(fate for _, fate in fates)
+    return Cleaned(told, sum(fate.size for fate in told if not fate.kept))
+
+
+class _Cleaning:
+    """Decides on every backup of a store."""
+
+    def __init__(self, place: Workplace) -> None:
+        self._place = place
+        self._backups = place.store.backups()
+        self._ledger = place.store.ledger()
+
+    def fates(self, keep: Keep) -> list[tuple[Backup, Fate]]:
+        """Return every backup with its fate, oldest first."""
+        decided = {
+            **self._plain(),
+            **self._decide(self._by_version(), keep.versions, "version"),
+            **self._safety(),
+            **self._daily(keep.daily),
+        }
+        return [(backup, decided[backup.name]) for backup in self._backups]
+
+    def _plain(self) -> dict[str, Fate]:
+        return {
+            backup.name: _fate(backup, True, "not made by this software")
+            for backup in self._backups
+            if backup.kind == "plain"
+        }
+
+    def _by_version(self) -> list[list[Backup]]:
+        """Return the release backups of each version, the newest version first."""
+        versions: dict[str, list[Backup]] = {}
+        for backup in self._backups:
+            if backup.kind == "release" and backup.version and not is_safety(backup.version):
+                versions.setdefault(backup.version, []).append(backup)
+        return [versions[version] for version in sorted(versions, key=semver.Version.parse, reverse=True)]
+
+    def _safety(self) -> dict[str, Fate]:
+        made = [backup for backup in self._backups if backup.version and is_safety(backup.version)]
+        ours = [backup for backup in made if backup.kind == "release"]
+        return {
+            backup.name: _fate(
+                backup,
+                backup is ours[-1],
+                "newest safety backup" if backup is ours[-1] else "older safety backup",
+            )
+            for backup in ours
+        }
+
+    def _daily(self, keep: int | None) -> dict[str, Fate]:
+        days = [[backup] for backup in self._backups if backup.kind == "daily"]
+        days.sort(key=lambda day: day[0].archive.name, reverse=True)
+        if keep is None:
+            return {
+                day[0].name: _fate(day[0], True, "daily backups are kept without --keep-daily")
+                for day in days
+            }
+        return self._decide(days, keep, "daily backup")
+
+    def _decide(self, groups: list[list[Backup]], keep: int, what: str) -> dict[str, Fate]:
+        """Keep the `keep` newest sound groups; a damaged one is neither counted nor removed."""
+        fates: dict[str, Fate] = {}
+        sound = 0
+        for group in groups:
+            if sound == keep:
+                self._tell(fates, group, (False, f"older than the {keep} {what}s kept"))
+            elif len(groups) <= keep or self._is_sound(group[-1]):
+                sound += 1
+                self._tell(fates, group, (True, f"{what} {sound} of {keep}"))
+            else:
+                self._tell(fates, group, (True, "damaged, so it does not count; see invoke verify"))
+        if len(groups) > keep > sound:
+            raise DamageError(f"only {sound} of the {keep} {what}s to keep are sound; nothing was removed")
+        return fates
+
+    def _tell(self, fates: dict[str, Fate], group: Iterable[Backup], verdict: tuple[bool, str]) -> None:
+        fates.update({backup.name: _fate(backup, *verdict) for backup in group})
+
+    def _is_sound(self, backup: Backup) -> bool:
+        """Whether a backup is proved, now if it was not before."""
+        expected = self._place.store.expected(backup)
+        if expected and expected.size == backup.size and self._ledger.proved(backup.name, expected.sha256):
+            return True
+        return verify_backup(self._place, backup, "full").sound
+
+
+def _fate(backup: Backup, kept: bool, reason: str) -> Fate:
+    return Fate(str(backup.archive), kept, reason, backup.size)

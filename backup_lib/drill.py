@@ -1,0 +1,57 @@
+"""The restore test: restore an archive whole into a scratch folder, and compare what is on disk with it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backup_lib.archive.extract import Wish, extract, place
+from backup_lib.archive.reader import Reader
+from backup_lib.archive.target import Target
+from backup_lib.filesystem import OPEN_DIRECTORY
+from backup_lib.model import Entry
+from backup_lib.progress import Advance
+
+__all__ = ["restore_differences"]
+
+
+def restore_differences(reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
+    """Restore all of an archive and return what is not on disk as the index has it: path and what is wrong.
+
+    Raises `DamageError` where it cannot be restored, `OSError` where the scratch folder fails.
+    """
+    placement = place(reader, Wish(strip=0, outside_links=True))
+    with _scratch_folder() as folder:
+        target = Target(folder, merge=False)
+        extract(reader, placement, target, advance)
+        top = os.fsencode(reader.header.project)
+        return [
+            (entry.path, what)
+            for entry in reader.entries()
+            if (what := _difference(target, entry, top + b"/" + entry.path if entry.path else top))
+        ]
+
+
+@contextmanager
+def _scratch_folder() -> Iterator[int]:
+    path = Path(tempfile.mkdtemp(prefix="backup-restore-test-"))
+    fd = os.open(path, OPEN_DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _difference(target: Target, entry: Entry, path: bytes) -> str:
+    """Return what is wrong with the thing restored at `path`, or ""."""
+    if entry.kind in ("file", "hardlink"):
+        return "" if target.holds(path, entry.size, entry.digest) else "restored, it has another content"
+    if entry.kind == "symlink":
+        return "" if target.link_at(path) == entry.link else "restored, it points elsewhere"
+    return "" if target.kind_at(path) == stat.S_IFDIR else "restored, it is no folder"

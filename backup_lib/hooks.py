@@ -1,0 +1,59 @@
+"""The project's own commands, which a restore may run: to set itself up, and to test itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from backup_lib.errors import RestoreError
+from backup_lib.settings import Hooks
+
+__all__ = ["found_hooks", "run_hook"]
+
+_SETUPS = (
+    ("pnpm-lock.yaml", "pnpm install --frozen-lockfile"),
+    ("yarn.lock", "yarn install --frozen-lockfile"),
+    ("package-lock.json", "npm ci"),
+    ("npm-shrinkwrap.json", "npm ci"),
+    ("package.json", "npm install"),
+    ("uv.lock", "uv sync"),
+    ("requirements.txt", "python3 -m venv .venv && .venv/bin/pip install -r requirements.txt"),
+    ("pyproject.toml", "python3 -m venv .venv && .venv/bin/pip install ."),
+)
+_NODE_TESTS = (("pnpm-lock.yaml", "pnpm test"), ("yarn.lock", "yarn test"), ("package.json", "npm test"))
+_PYTHON_TESTS = (("uv.lock", "uv run pytest"), ("requirements.txt", ".venv/bin/python -m pytest"))
+
+
+def found_hooks(folder: Path, given: Hooks) -> Hooks:
+    """Return the commands for a project: those given, else those its files call for."""
+    tests = _NODE_TESTS if _has_test_script(folder) else _PYTHON_TESTS
+    return Hooks(setup=given.setup or _first(folder, _SETUPS), test=given.test or _first(folder, tests))
+
+
+def _first(folder: Path, choices: tuple[tuple[str, str], ...]) -> str | None:
+    return next((command for name, command in choices if (folder / name).is_file()), None)
+
+
+def _has_test_script(folder: Path) -> bool:
+    try:
+        package = json.loads((folder / "package.json").read_bytes())
+        return bool(package["scripts"]["test"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def run_hook(name: str, command: str | None, folder: Path) -> str:
+    """Run a command of the project in `folder`, its output on stderr; return the command.
+
+    Raises `RestoreError` where there is none, or it fails.
+    """
+    if command is None:
+        raise RestoreError(
+            f"no {name} command is known for this project; set backup.hooks.{name}, e.g. 'npm {name}'"
+        )
+    done = subprocess.run(command, shell=True, cwd=folder, stdout=sys.stderr, check=False)  # noqa: S602
+    if done.returncode:
+        raise RestoreError(f"the {name} command '{command}' ended with {done.returncode} in {folder}")
+    return command

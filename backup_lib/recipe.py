@@ -1,0 +1,161 @@
+"""What every recipe has in common: its flags, its answer on stdout, and how it ends."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from invoke import Context, Exit, Task
+
+from backup_lib.errors import BackupError, SettingsError, printable
+from backup_lib.progress import Terminal
+from backup_lib.settings import settings_from
+
+if TYPE_CHECKING:
+    from backup_lib.workplace import Workplace
+
+__all__ = ["Call", "recipe"]
+
+_COMMON = {
+    "root": "folder of the project (default: the git work tree around you, else the folder of tasks.py)",
+    "dry_run": "say what would be done, and do nothing",
+    "json": "print one JSON object instead of text",
+}
+
+
+class _Terminated(BaseException):
+    """The process was asked to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One run of a recipe."""
+
+    context: Context
+    root: str | None
+    dry_run: bool
+
+    def place(self, **flags: object) -> Workplace:
+        """Return what the verbs work with; a flag that is not None goes before the configuration.
+
+        Raises `SettingsError`, `ProjectError`.
+        """
+        from backup_lib.workplace import Workplace
+
+        configured = dict(self.context.config.get("backup", {}))
+        return Workplace(self._root(), settings_from(configured, **flags), Terminal(), self.dry_run)
+
+    def _root(self) -> Path:
+        from backup_lib.project.git import find_root
+
+        if self.root is not None:
+            root = Path(self.root).expanduser()
+            if not root.is_dir():
+                raise SettingsError(f"--root {printable(self.root)} is not a folder")
+            return root.resolve()
+        tasks_folder = getattr(self.context.config, "_project_prefix", None)
+        return find_root(Path.cwd()) or Path(tasks_folder or ".").resolve()
+
+
+def recipe(iterable: tuple[str, ...] = (), **help_texts: str) -> Callable[[Callable[..., object]], Task[Any]]:
+    """Make an Invoke task of a function of a `Call` and flags, which returns a result to report.
+
+    An error of this package becomes one line on stderr and its exit code, whatever happens no traceback.
+    """
+
+    def decorate(body: Callable[..., object]) -> Task[Any]:
+        parameters = list(inspect.signature(body).parameters.values())
+        common = [
+            inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
+            for name, default in (("root", None), ("dry_run", False), ("json", False))
+        ]
+
+        @functools.wraps(body)
+        def run(c: Context, root: str | None, dry_run: bool, json: bool, **flags: object) -> None:
+            call = Call(c, root, dry_run or bool(c.config.run.dry))
+            with _ending(body.__name__, json):
+                _answer(body.__name__, body(call, **flags), call.dry_run, json)
+
+        run.__signature__ = inspect.Signature([*parameters, *common])  # type: ignore[attr-defined]
+        del run.__wrapped__
+        return Task(
+            run,
+            name=body.__name__,
+            help=help_texts | _COMMON,
+            iterable=list(iterable),
+            auto_shortflags=False,
+        )
+
+    return decorate
+
+
+def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
+    """Write the result to stdout, and end with its exit code where that is not 0."""
+    from backup_lib import report
+
+    if as_json:
+        text = report.json_object(name, result, dry_run).decode()
+    else:
+        text = "\n".join(report.lines(result, dry_run))
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+    if code := report.exit_code(result):
+        raise Exit(code=code)
+
+
+@contextmanager
+def _ending(name: str, as_json: bool) -> Iterator[None]:
+    """Turn whatever ends a recipe early into one line and an exit code."""
+    try:
+        with _terminable():
+            yield
+    except BackupError as error:
+        raise _failed(name, as_json, str(error), error.exit_code) from error
+    except KeyboardInterrupt as error:
+        raise _failed(name, as_json, "interrupted", 130) from error
+    except _Terminated as error:
+        raise _failed(name, as_json, "terminated", 143) from error
+    except BrokenPipeError as error:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise Exit(code=1) from error
+    except Exit:
+        raise
+    except Exception as error:
+        if os.environ.get("INVOKE_DEBUG"):
+            raise
+        what = f"unexpected {type(error).__name__}: {error}; 'invoke --debug {name} …' shows where"
+        raise _failed(name, as_json, what, 1) from error
+
+
+def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
+    if as_json:
+        from backup_lib import report
+
+        sys.stdout.write(f"{report.json_error(name, what, code).decode()}\n")
+        sys.stdout.flush()
+    line = printable(what)
+    return Exit(f"{name}: {line}", code=code)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM end the body like Ctrl-C does: everything it began is taken back."""
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,194 @@
+"""What a person reads on stdout when a verb is done, and the one JSON object that a program reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from functools import singledispatch
+from typing import Any
+
+import msgspec
+
+from backup_lib.backup import BackedUp
+from backup_lib.clean import Cleaned
+from backup_lib.errors import printable
+from backup_lib.model import STATES
+from backup_lib.release import Released
+from backup_lib.restore import Restored
+from backup_lib.tag import Tagged
+from backup_lib.verify import Verified
+
+__all__ = ["exit_code", "json_object", "lines", "size_text"]
+
+SCHEMA_VERSION = 1
+_SHOWN = 20
+"""Findings and paths that are listed one by one; JSON lists all."""
+
+
+def json_object(task: str, result: object, dry_run: bool) -> bytes:
+    """Return the one JSON object of a run, described in docs/json.md."""
+    told = _text(msgspec.to_builtins(result, builtin_types=(bytes,)))
+    return msgspec.json.encode(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "task": task,
+            "dry_run": dry_run,
+            "exit": exit_code(result),
+            "result": told,
+        }
+    )
+
+
+def json_error(task: str, what: str, code: int) -> bytes:
+    """Return the one JSON object of a run that failed."""
+    return msgspec.json.encode(
+        {"schema_version": SCHEMA_VERSION, "task": task, "exit": code, "error": _text(what)}
+    )
+
+
+def _text(value: Any) -> Any:  # noqa: ANN401
+    """Return built-in values with bytes as printable text."""
+    if isinstance(value, bytes):
+        return printable(value)
+    if isinstance(value, dict):
+        return {key: _text(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_text(item) for item in value]
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+def exit_code(result: object) -> int:
+    """Return the exit code that a result calls for, by the table of the README."""
+    if isinstance(result, BackedUp):
+        return 0 if result.complete else 3
+    if isinstance(result, list):
+        return 4 if any(exit_code(each) for each in result) else 0
+    if isinstance(result, Verified):
+        return 4 if result.findings else 0
+    return 0
+
+
+@singledispatch
+def lines(result: object, dry_run: bool) -> Iterator[str]:
+    """Yield the lines a person reads of a result."""
+    raise NotImplementedError(type(result), dry_run)
+
+
+@lines.register
+def _(result: Tagged, dry_run: bool) -> Iterator[str]:
+    where = f"{result.tag} at {result.commit[:12]}"
+    if result.created:
+        yield f"Tagged {where}"
+    else:
+        yield f"Would tag {where}" if dry_run else f"Already tagged: {where}"
+
+
+@lines.register
+def _(result: BackedUp, dry_run: bool) -> Iterator[str]:
+    amount = f"{result.files} files, {size_text(result.bytes)}"
+    if dry_run:
+        yield f"Would back up {amount} into {result.archive}"
+        for dropped in result.dropped:
+            yield f"  left out  {dropped.path}  by {dropped.rule}"
+    else:
+        yield f"Backed up {amount} in {result.seconds:.1f} s"
+        yield f"Archive: {shown(result.archive)} ({size_text(result.size)})"
+        yield f"SHA-256: {result.sha256}"
+    if result.states:
+        yield "Git: " + ", ".join(
+            f"{result.states[state]} {words}" for state, words in STATES.items() if result.states.get(state)
+        )
+    for problem in result.problems[:_SHOWN]:
+        yield f"  {problem.kind}  {printable(problem.path)}: {problem.reason}"
+    yield from _more(len(result.problems))
+    if not result.complete:
+        yield "Not everything is in it as it was: see above"
+    if not dry_run:
+        yield (
+            "Proved: it was read back and matched" if result.proved else "Not proved yet: run 'invoke verify'"
+        )
+
+
+@lines.register
+def _(result: Verified, dry_run: bool) -> Iterator[str]:
+    del dry_run
+    if not result.findings:
+        how = {"quick": "matches its digest", "full": "proved", "restore": "proved by restoring it"}[
+            result.depth
+        ]
+        counted = f", {result.files} files, {size_text(result.bytes)}" if result.files else ""
+        yield f"{shown(result.archive)}: {how}{counted}, {result.seconds:.1f} s"
+        if result.statement:
+            yield f"  {result.statement}"
+        return
+    for finding in result.findings[:_SHOWN]:
+        yield str(finding)
+    yield from _more(len(result.findings))
+
+
+@lines.register
+def _(result: list, dry_run: bool) -> Iterator[str]:  # type: ignore[type-arg]
+    for each in result:
+        yield from lines(each, dry_run)
+    bad = sum(bool(each.findings) for each in result)
+    yield (
+        f"{len(result)} backups verified, {bad} with findings" if result else "The store holds no backup yet"
+    )
+
+
+@lines.register
+def _(result: Restored, dry_run: bool) -> Iterator[str]:
+    verb = "Would restore" if dry_run else "Restored"
+    same = f", {result.unchanged} were there already" if result.unchanged else ""
+    yield f"{verb} {result.files} files, {size_text(result.bytes)}, to {shown(result.to)}{same}"
+    for name in result.skipped[:_SHOWN]:
+        yield f"  skipped  {name}: a device, fifo or the like"
+    yield from _more(len(result.skipped))
+    for command in result.ran:
+        yield f"Ran: {command}"
+    if result.go_back:
+        yield f"To go back: {result.go_back}"
+
+
+@lines.register
+def _(result: Cleaned, dry_run: bool) -> Iterator[str]:
+    for fate in result.fates:
+        verb = "keep" if fate.kept else "would remove" if dry_run else "removed"
+        yield f"{verb:12}  {shown(fate.archive)}  {size_text(fate.size)}  ({fate.reason})"
+    removed = sum(not fate.kept for fate in result.fates)
+    verb = "Would free" if dry_run else "Freed"
+    yield f"{verb} {size_text(result.freed)}: {removed} of {len(result.fates)} backups"
+
+
+@lines.register
+def _(result: Released, dry_run: bool) -> Iterator[str]:
+    for step in result.steps:
+        mark = {"now": "done now", "before": "done before", "would": "would do"}[step.when]
+        yield f"{mark:12}  {step.what}"
+    if dry_run:
+        yield f"Would release v{result.version} at {result.commit[:12]}"
+    elif all(step.when == "before" for step in result.steps):
+        yield f"v{result.version} is released already: {shown(result.archive)}"
+    else:
+        yield f"Released v{result.version}: {shown(result.archive)}"
+
+
+def _more(count: int) -> Iterator[str]:
+    if count > _SHOWN:
+        yield f"  and {count - _SHOWN} more; --json lists all"
+
+
+def shown(path: str) -> str:
+    """Return a path as a person would type it: relative where it lies below the working directory."""
+    here = os.getcwd()
+    return printable(os.path.relpath(path, here) if path.startswith(here + os.sep) else path)
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes in binary units: ``5.3 MiB``."""
+    size = float(count)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if size < 1024:
+            return f"{count} bytes" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"

@@ -1,0 +1,376 @@
+"""restore: bring a backup back, whole, in part, or its configuration only."""
+
+from __future__ import annotations
+
+import fcntl
+import glob
+import os
+import secrets
+import shutil
+import stat
+import time
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from backup_lib import __version__
+from backup_lib.archive.extract import Placement, Wish, extract, extract_plain, place, place_plain
+from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.target import Target
+from backup_lib.backup import Order, back_up
+from backup_lib.errors import (
+    DamageError,
+    NoSuchBackupError,
+    RestoreError,
+    SettingsError,
+    printable,
+    translated,
+)
+from backup_lib.filesystem import OPEN_DIRECTORY, rename_new, sync_file_system, sync_folder
+from backup_lib.hooks import found_hooks, run_hook
+from backup_lib.progress import Advance
+from backup_lib.project.version import parse_version, project_version
+from backup_lib.store.ledger import Record
+from backup_lib.store.listing import Backup
+from backup_lib.store.lock import now
+from backup_lib.verify import verify_backup
+from backup_lib.workplace import Workplace
+
+__all__ = ["Overwrite", "Request", "Restored", "parse_overwrite", "restore"]
+
+Overwrite = Literal["never", "if-changed", "always"]
+
+
+def parse_overwrite(text: str | None) -> Overwrite | None:
+    """Return what to do with files that are there, from its flag; raises `SettingsError`."""
+    if text is None:
+        return None
+    for overwrite in get_args(Overwrite):
+        if text == overwrite:
+            found: Overwrite = overwrite
+            return found
+    raise SettingsError(f"--overwrite takes never, if-changed or always, not {text!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be restored, and where to."""
+
+    version: str | None = None
+    """None or ``latest`` for the newest backup."""
+    archive: Path | None = None
+    """An archive by its path, instead of one of the store."""
+    to: Path | None = None
+    """Target folder; None for a new one below the root."""
+    paths: tuple[str, ...] = ()
+    """gitignore-like patterns; empty for everything."""
+    strip: int = 0
+    overwrite: Overwrite | None = None
+    """None: ``never``, and in place ``if-changed``."""
+    in_place: bool = False
+    outside_links: bool = False
+    setup: bool = False
+    test: bool = False
+
+
+class Restored(msgspec.Struct, frozen=True):
+    """A restore that was done, or would be."""
+
+    archive: str
+    to: str
+    files: int
+    """Files written."""
+    bytes: int
+    """Bytes of their content."""
+    unchanged: int = 0
+    """Files that were there already, with the same content."""
+    skipped: tuple[str, ...] = ()
+    """Devices, fifos and the like, never restored."""
+    safety: str | None = None
+    """The backup that was made of what was there before."""
+    go_back: str | None = None
+    """The command that undoes a restore in place."""
+    ran: tuple[str, ...] = ()
+    """The project's own commands that were run."""
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One archive, what of it goes where."""
+
+    path: Path
+    reader: Reader | None
+    placement: Placement
+
+    def write(self, target: Target, advance: Advance) -> None:
+        if self.reader is not None:
+            extract(self.reader, self.placement, target, advance)
+        else:
+            extract_plain(self.path, self.placement, target, advance)
+
+
+def restore(workplace: Workplace, request: Request) -> Restored:
+    """Restore a backup of the store, or any archive.
+
+    Raises `NoSuchBackupError`, `RestoreError` where it was refused, and `DamageError` where what is wanted
+    cannot be read back as it was.
+    """
+    began = time.monotonic()
+    backup = None if request.archive else workplace.store.find(request.version)
+    path = backup.archive if backup else _named_archive(request)
+
+    def restore_it() -> Restored:
+        with workplace.store.reading("restore") if backup else nullcontext():
+            return _restore_from(workplace, request, path)
+
+    in_place = request.in_place and not workplace.dry_run
+    done = _restore_in_place(workplace, restore_it) if in_place else restore_it()
+    if backup:
+        _record(workplace, backup, done)
+    done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 3))
+    return done if workplace.dry_run else _run_hooks(workplace, request, done)
+
+
+def _named_archive(request: Request) -> Path:
+    if request.archive is None or not request.archive.is_file():
+        raise NoSuchBackupError(f"there is no archive {printable(request.archive or '')}")
+    return request.archive
+
+
+def _restore_in_place(workplace: Workplace, restore_it: Callable[[], Restored]) -> Restored:
+    """Make a safety backup and prove it, restore over the project, and say how to go back."""
+    safety = _back_up_for_safety(workplace)
+    workplace.console.say(f"What is here now is safe in {safety.archive}")
+    done = restore_it()
+    return msgspec.structs.replace(
+        done,
+        safety=str(safety.archive),
+        go_back=f"invoke restore --version {safety.version} --in-place --overwrite always",
+    )
+
+
+def _back_up_for_safety(workplace: Workplace) -> Backup:
+    found = project_version(workplace.root, workplace.repository)
+    core = parse_version(found[0]).finalize_version() if found else "0.0.0"
+    version = f"{core}-safety.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    made = back_up(workplace, Order(version, note="made before a restore in place"))
+    if not made.complete:
+        raise RestoreError(
+            f"the safety backup lacks {printable(made.problems[0].path)} ({made.problems[0].reason}); "
+            "nothing was restored: make the file readable, or restore with --to"
+        )
+    backup = workplace.store.find(version)
+    with workplace.store.reading("restore"):
+        verified = verify_backup(workplace, backup, "full")
+    if not verified.sound:
+        raise DamageError(f"the safety backup is damaged, so nothing was restored: {verified.findings[0]}")
+    return backup
+
+
+def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
+    with translated(RestoreError, "restoring"), open_for_reading(path) as (read_at, size):
+        reader = open_archive(read_at, size)
+        wish = _wish(workplace, request, path, reader)
+        placement = place(reader, wish) if reader else place_plain(path, wish)
+        if not (placement.contents or placement.links or placement.folders):
+            raise RestoreError(
+                f"nothing in {path.name} matches {' '.join(request.paths) or 'what is asked for'}"
+            )
+        job = _Job(path, reader, placement)
+        to = _target_of(workplace, request, path)
+        unchanged = len(placement.contents)
+        if os.path.lexists(to):
+            _merge(workplace, request, job, to)
+        elif not workplace.dry_run:
+            _restore_new(workplace, job, to)
+        return Restored(
+            archive=str(path),
+            to=str(to),
+            files=len(placement.contents),
+            bytes=placement.size,
+            unchanged=unchanged - len(placement.contents),
+            skipped=tuple(map(printable, placement.skipped)),
+        )
+
+
+def _wish(workplace: Workplace, request: Request, path: Path, reader: Reader | None) -> Wish:
+    return Wish(
+        wanted=_matcher(request.paths) if request.paths else None,
+        strip=request.strip or int(request.in_place),
+        outside_links=request.outside_links or (reader is not None and _is_ours(workplace, path, reader)),
+    )
+
+
+def _is_ours(workplace: Workplace, path: Path, reader: Reader) -> bool:
+    """Whether the store published this very archive: its index, known to us, vouches for the rest."""
+    index = reader.trailer.digest.hex()
+    for backup in workplace.store.backups():
+        if backup.archive.samefile(path):
+            expected = workplace.store.expected(backup, index)
+            return backup.order > 0 and expected is not None and expected.index == index
+    return False
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
+    """Return what tells whether a name in the archive, with or without its top folder, matches a pattern."""
+    import pathspec
+
+    try:
+        spec = pathspec.GitIgnoreSpec.from_lines(patterns, backend="simple")
+    except ValueError as error:
+        raise RestoreError(f"--path cannot be used: {error}") from error
+
+    def matches(name: bytes) -> bool:
+        text = os.fsdecode(name)
+        below_top = text.partition("/")[2]
+        return spec.match_file(text) or (below_top != "" and spec.match_file(below_top))
+
+    return matches
+
+
+def _target_of(workplace: Workplace, request: Request, path: Path) -> Path:
+    if request.in_place:
+        return workplace.root
+    if request.to is not None:
+        return request.to
+    folder = path.parent.name
+    label = folder if folder.startswith("v") else path.name.split(".tar")[0]
+    return workplace.root / "restored" / label
+
+
+def _restore_new(workplace: Workplace, job: _Job, to: Path) -> None:
+    """Restore into a new folder, which appears only when all of it is there."""
+    to.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(to)
+    partial = to.with_name(f".{to.name}.{secrets.token_hex(4)}.partial")
+    partial.mkdir(mode=0o700)
+    folder = os.open(partial, OPEN_DIRECTORY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
+            job.write(Target(folder, merge=False), advance)
+        os.fchmod(folder, 0o777 & ~_umask())
+        sync_file_system(folder)
+        _name(partial, to)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    finally:
+        os.close(folder)
+
+
+def _name(partial: Path, to: Path) -> None:
+    parent = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        rename_new(partial.name, to.name, parent)
+        sync_folder(parent)
+    finally:
+        os.close(parent)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sweep(to: Path) -> None:
+    """Remove what a killed restore to the same place left, where nobody is at work in it."""
+    for left in to.parent.glob(f".{glob.escape(to.name)}.*.partial"):
+        if left.is_symlink() or not left.is_dir():
+            continue
+        fd = os.open(left, OPEN_DIRECTORY)
+        try:
+            with suppress(BlockingIOError):
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+        finally:
+            os.close(fd)
+
+
+def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> None:
+    """Restore into a folder that is there, each file in one step."""
+    overwrite = request.overwrite or ("if-changed" if request.in_place else "never")
+    if not to.is_dir():
+        raise RestoreError(f"the target {printable(to)} is not a folder; choose another with --to")
+    folder = os.open(to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        target = Target(folder, merge=True)
+        _refuse_conflicts(target, job.placement, overwrite, to)
+        if overwrite == "if-changed":
+            job.placement.keep(lambda path, content: not target.holds(path, *content))
+        if not workplace.dry_run:
+            with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
+                job.write(target, advance)
+            sync_file_system(folder)
+    finally:
+        os.close(folder)
+
+
+def _refuse_conflicts(target: Target, placement: Placement, overwrite: Overwrite, to: Path) -> None:
+    """Refuse, before anything is written, what would be overwritten without being asked, or cannot be."""
+    there: list[bytes] = []
+    for path in placement.places():
+        kind = _kind_at(target, path)
+        if kind == stat.S_IFDIR:
+            raise RestoreError(
+                f"a folder stands at {printable(path)} in {to}, where a file would go; move it away"
+            )
+        if kind is not None:
+            there.append(path)
+    for folder in placement.folders.values():
+        if _kind_at(target, folder) not in (None, stat.S_IFDIR):
+            raise RestoreError(f"{printable(folder)} in {to} is no folder, where one would go; move it away")
+    if there and overwrite == "never":
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise RestoreError(
+            f"{printable(there[0])}{more} would be overwritten in {to}; "
+            "choose a new folder with --to, or say --overwrite if-changed"
+        )
+
+
+def _kind_at(target: Target, path: bytes) -> int | None:
+    try:
+        return target.kind_at(path)
+    except OSError as error:
+        raise RestoreError(
+            f"a link or a file stands in the way of {printable(path)} ({error.strerror}); move it away"
+        ) from error
+
+
+def _record(workplace: Workplace, backup: Backup, done: Restored) -> None:
+    record = Record(
+        time=now(),
+        act="restore",
+        archive=backup.name,
+        version=backup.version,
+        tool=f"release-backup {__version__}",
+        note=done.to,
+    )
+    if not workplace.dry_run and not workplace.store.record(record):
+        workplace.console.say("the store can only be read: the restore is not noted in its ledger")
+
+
+def _run_hooks(workplace: Workplace, request: Request, done: Restored) -> Restored:
+    if not (request.setup or request.test):
+        return done
+    folder = _project_in(Path(done.to))
+    hooks = found_hooks(folder, workplace.settings.hooks)
+    ran: list[str] = []
+    if request.setup:
+        ran.append(run_hook("setup", hooks.setup, folder))
+    if request.test:
+        ran.append(run_hook("test", hooks.test, folder))
+    return msgspec.structs.replace(done, ran=tuple(ran))
+
+
+def _project_in(folder: Path) -> Path:
+    """Return the project's own folder: the one top folder of a whole restore, or the target itself."""
+    inside = list(folder.iterdir())
+    return inside[0] if len(inside) == 1 and inside[0].is_dir() else folder

@@ -1,0 +1,55 @@
+"""tag: mark the commit of a version in git."""
+
+from __future__ import annotations
+
+import msgspec
+
+from backup_lib.errors import ProjectError
+from backup_lib.project.git import Repository
+from backup_lib.project.version import tag_name
+from backup_lib.workplace import Workplace
+
+__all__ = ["Tagged", "tag_stands", "tag_version"]
+
+
+class Tagged(msgspec.Struct, frozen=True):
+    """A version and its tag."""
+
+    version: str
+    tag: str
+    commit: str
+    created: bool
+    """False where the tag was there already, or would have been made."""
+
+
+def tag_version(place: Workplace, version: str, message: str | None = None, sign: bool = False) -> Tagged:
+    """Make the annotated tag of a version at HEAD; one that is there already is left as it is.
+
+    Raises `ProjectError` where it stands at another commit, or git cannot make it.
+    """
+    repository, commit = _head(place)
+    tag = tag_name(version)
+    if tag_stands(repository, tag, commit) or place.dry_run:
+        return Tagged(version, tag, commit, created=False)
+    repository.create_tag(tag, message or f"Release {tag}", sign)
+    return Tagged(version, tag, commit, created=True)
+
+
+def _head(place: Workplace) -> tuple[Repository, str]:
+    repository = place.repository
+    if repository is None:
+        raise ProjectError(f"{place.root} is not in a git repository, so it cannot be tagged; see 'git init'")
+    if repository.commit is None:
+        raise ProjectError("there is no commit yet to tag; make the first one with 'git commit'")
+    return repository, repository.commit
+
+
+def tag_stands(repository: Repository, tag: str, commit: str) -> bool:
+    """Whether `tag` is at `commit`; raises `ProjectError` where it is at another."""
+    there = repository.tag_commit(tag)
+    if there is not None and there != commit:
+        raise ProjectError(
+            f"the tag {tag} is at {there[:12]}, but HEAD is {commit[:12]}; "
+            "choose another version, or check out the tagged commit"
+        )
+    return there is not None

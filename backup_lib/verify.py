@@ -1,0 +1,406 @@
+"""verify: read a backup back and prove it, or say exactly what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from hashlib import file_digest
+from itertools import zip_longest
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from backup_lib import __version__
+from backup_lib.archive.check import Checked, check_archive
+from backup_lib.archive.plain import hash_members, open_stream
+from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.drill import restore_differences
+from backup_lib.errors import (
+    BackupError,
+    DamageError,
+    NoSuchBackupError,
+    SettingsError,
+    StoreError,
+    printable,
+    translated,
+)
+from backup_lib.model import STATES, Header, Summary
+from backup_lib.progress import Advance
+from backup_lib.store.ledger import Record
+from backup_lib.store.listing import Backup
+from backup_lib.store.lock import now
+from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed, read_manifest
+from backup_lib.workplace import Workplace
+
+__all__ = [
+    "Depth",
+    "Finding",
+    "Verified",
+    "parse_depth",
+    "proof_of",
+    "verify_all",
+    "verify_archive",
+    "verify_backup",
+    "verify_draft",
+    "verify_version",
+]
+
+Depth = Literal["quick", "full", "restore"]
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong."""
+
+    archive: str
+    """Path below the store, or of the file that was named."""
+    what: str
+    file: str | None = None
+    """The damaged file, as it is called in the archive; None where it is the archive itself."""
+    damage: bool = True
+    """False where the archive is whole, but the repository does not agree with it."""
+
+    def __str__(self) -> str:
+        about = f"{self.archive}: {self.file}" if self.file is not None else self.archive
+        return f"{about}: {self.what}"
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """How one backup was found."""
+
+    archive: str
+    version: str | None
+    depth: Depth
+    findings: tuple[Finding, ...] = ()
+    files: int = 0
+    """Files that were read back and matched."""
+    bytes: int = 0
+    """Bytes of their content."""
+    seconds: float = 0.0
+    statement: str = ""
+    """What the backup holds, measured against the commit."""
+    recorded: bool = False
+    """Whether the proof stands in the ledger."""
+
+    @property
+    def sound(self) -> bool:
+        """Whether the archive is whole."""
+        return not any(finding.damage for finding in self.findings)
+
+
+@dataclass(slots=True)
+class _Case:
+    """One backup under examination."""
+
+    place: Workplace
+    backup: Backup
+    name: str
+    """What findings call the archive."""
+    depth: Depth
+    findings: list[Finding] = field(default_factory=list)
+    files: int = 0
+    content: int = 0
+    statement: str = ""
+
+    def find(self, what: str, file: bytes | None = None, damage: bool = True) -> None:
+        """Note something wrong."""
+        self.findings.append(Finding(self.name, what, None if file is None else printable(file), damage))
+
+
+def verify_backup(place: Workplace, backup: Backup, depth: Depth) -> Verified:
+    """Verify one backup of the store and leave the proof in the ledger.
+
+    Raises `StoreError` where it cannot be read.
+    """
+    began = time.monotonic()
+    case = _Case(place, backup, backup.name, depth)
+    with translated(StoreError, "reading the backup"):
+        digest = _examine(case)
+    seconds = round(time.monotonic() - began, 3)
+    verified = _verdict(case, seconds)
+    if backup.kind == "plain" or place.dry_run:
+        return verified
+    recorded = place.store.record(proof_of(verified, backup.size, digest))
+    return msgspec.structs.replace(verified, recorded=recorded)
+
+
+def verify_archive(place: Workplace, path: Path, depth: Depth) -> Verified:
+    """Verify any archive by its path; nothing is recorded.
+
+    Raises `NoSuchBackupError`, `StoreError`.
+    """
+    if not path.is_file():
+        raise NoSuchBackupError(f"there is no archive {printable(path)}")
+    began = time.monotonic()
+    backup = Backup(path, str(path), "plain", "", None, "", "tar", path.stat().st_size, 0)
+    case = _Case(place, backup, str(path), depth)
+    with translated(StoreError, "reading the archive"):
+        _examine(case)
+    return _verdict(case, round(time.monotonic() - began, 3))
+
+
+def verify_draft(place: Workplace, path: Path, name: str, digest: str) -> Verified:
+    """Verify, whole, an archive that is not published yet, and whose SHA-256 should be `digest` (hex)."""
+    verified = verify_archive(place, path, "full")
+    found = _hash_file(path)
+    findings = tuple(msgspec.structs.replace(finding, archive=name) for finding in verified.findings)
+    if found != digest:
+        findings += (Finding(name, f"its SHA-256 is {found}, but {digest} was written"),)
+    return msgspec.structs.replace(verified, archive=name, findings=findings)
+
+
+def verify_version(place: Workplace, version: str | None, depth: Depth) -> Verified:
+    """Verify the newest backup of a version or day, or of all; see `verify_backup`.
+
+    Raises `NoSuchBackupError`.
+    """
+    with place.store.reading("verify"):
+        return verify_backup(place, place.store.find(version), depth)
+
+
+def verify_all(place: Workplace, depth: Depth) -> list[Verified]:
+    """Verify every backup of the store, oldest first; what should be there and is not, last."""
+    if not place.store.path.is_dir():
+        return []
+    with place.store.reading("verify"):
+        found = [verify_backup(place, backup, depth) for backup in place.store.backups()]
+        for name in place.store.missing():
+            finding = Finding(name, "it was published, but is not there any more")
+            found.append(Verified(name, None, depth, (finding,)))
+    return found
+
+
+def parse_depth(text: str) -> Depth:
+    """Return a depth from its flag; raises `SettingsError`."""
+    for depth in get_args(Depth):
+        if text == depth:
+            found: Depth = depth
+            return found
+    raise SettingsError(f"--depth takes quick, full or restore, not {text!r}")
+
+
+def _verdict(case: _Case, seconds: float) -> Verified:
+    return Verified(
+        archive=case.name,
+        version=case.backup.version,
+        depth=case.depth,
+        findings=tuple(case.findings),
+        files=case.files,
+        bytes=case.content,
+        seconds=seconds,
+        statement=case.statement,
+    )
+
+
+def proof_of(verified: Verified, size: int, digest: str) -> Record:
+    """Return the ledger's record of a verification; `digest` is the SHA-256 the archive should have, hex."""
+    return Record(
+        time=now(),
+        act="prove",
+        archive=verified.archive,
+        sha256=digest,
+        size=size,
+        version=verified.version,
+        depth=verified.depth,
+        result="sound" if verified.sound else "damaged",
+        findings=len(verified.findings),
+        seconds=verified.seconds,
+        tool=f"release-backup {__version__}",
+    )
+
+
+def _examine(case: _Case) -> str:
+    """Examine a backup; return the SHA-256 it should have, else the one it has, hex."""
+    with open_for_reading(case.backup.archive) as (read_at, size):
+        try:
+            reader = open_archive(read_at, size)
+        except DamageError as error:
+            case.find(str(error))
+            reader = None
+        index = reader.trailer.digest.hex() if reader else ""
+        expected = case.place.store.expected(case.backup, index) if case.backup.order else None
+        if expected and expected.size != size:
+            case.find(f"it has {size} bytes, not the {expected.size} that were recorded")
+        if reader is None and case.backup.kind != "plain" and not case.findings:
+            case.find("its index is missing: it was cut off, or is another archive")
+        if case.depth == "quick":
+            found = _hash_file(case.backup.archive)
+            _compare_digest(case, expected, found)
+            _check_manifest_is_there(case)
+        elif reader is None:
+            found = _examine_plain(case)
+            _compare_digest(case, expected, found)
+        else:
+            found = _examine_indexed(case, reader, expected)
+    return expected.sha256 if expected else found
+
+
+def _compare_digest(case: _Case, expected: ArchiveFacts | None, found: str) -> None:
+    if expected and expected.sha256 != found:
+        case.findings.insert(
+            0, Finding(case.name, f"its SHA-256 is {found}, not the recorded {expected.sha256}")
+        )
+    if expected is None and case.backup.kind != "plain":
+        case.find("no digest is recorded for this archive: it took the place of another")
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
+def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None) -> str:
+    header = reader.header
+    blob_hash = None if header.commit is None else "sha256" if len(header.commit) == 64 else "sha1"
+    with case.place.console.bar(f"Verifying {case.backup.archive.name}", reader.size) as advance:
+        checked = check_archive(reader, advance, blob_hash)
+    for flaw in checked.flaws:
+        case.find(flaw.what, flaw.path)
+    case.files, case.content = checked.files, checked.content
+    found = checked.sha256.hex()
+    _compare_digest(case, expected, found)
+    if case.backup.order:
+        digest = expected.sha256 if expected else found
+        _compare_manifest(
+            case,
+            reader,
+            ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex()),
+        )
+    _compare_repository(case, header, checked)
+    case.statement = statement(header, reader.summary)
+    if case.depth == "restore" and not checked.flaws:
+        with case.place.console.bar("Restoring it", reader.summary.counts.bytes) as advance:
+            _drill(case, reader, advance)
+    return found
+
+
+def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
+    try:
+        for path, what in restore_differences(reader, advance):
+            case.find(what, path)
+    except BackupError as error:
+        case.find(f"it cannot be restored: {error}")
+
+
+def _check_manifest_is_there(case: _Case) -> None:
+    """Find a manifest that is missing, or cannot be read, or speaks of another archive."""
+    if case.backup.kind != "release" or not _is_newest_of_its_version(case):
+        return
+    path = case.backup.archive.parent / "MANIFEST.txt"
+    if not path.exists():
+        case.find("its MANIFEST.txt is missing")
+        return
+    try:
+        with path.open("rb") as file:
+            facts = read_manifest(file).facts
+    except DamageError as error:
+        case.find(f"its manifest is damaged: {error}")
+        return
+    if facts is None or facts.archive != case.backup.archive.name:
+        case.find("its MANIFEST.txt is that of another archive")
+
+
+def _is_newest_of_its_version(case: _Case) -> bool:
+    folder = case.backup.archive.parent
+    return not any(
+        other.archive.parent == folder and other.order > case.backup.order
+        for other in case.place.store.backups()
+    )
+
+
+def _compare_manifest(case: _Case, reader: Reader, archive: ArchiveFacts) -> None:
+    """Compare the manifest, line by line, with the one that the archive itself gives."""
+    if case.backup.kind != "release" or not _is_newest_of_its_version(case):
+        return
+    before = len(case.findings)
+    _check_manifest_is_there(case)
+    if len(case.findings) > before:
+        return
+    facts = facts_of(reader.header, reader.summary, archive)
+    lines = b"".join(format_manifest(facts, listed(facts.project, reader.entries()))).splitlines()
+    there = (case.backup.archive.parent / "MANIFEST.txt").read_bytes().splitlines()
+    wrong = [
+        (number, mine, theirs)
+        for number, (mine, theirs) in enumerate(zip_longest(lines, there), 1)
+        if mine != theirs
+    ]
+    for number, mine, theirs in wrong[:3]:
+        told = "nothing" if theirs is None else printable(theirs)
+        own = "nothing" if mine is None else printable(mine)
+        case.find(f"MANIFEST.txt, line {number}, says {told!r}; the archive says {own!r}")
+    if len(wrong) > 3:
+        case.find(f"MANIFEST.txt differs in {len(wrong) - 3} more lines")
+
+
+def _compare_repository(case: _Case, header: Header, checked: Checked) -> None:
+    """Ask the repository, where there is one, whether it still knows the commit, the tag and the files."""
+    repository = case.place.repository
+    if header.commit is None or repository is None:
+        return
+    if not repository.has_commit(header.commit):
+        if not repository.is_shallow:
+            case.find(f"its commit {header.commit} is not in this repository", damage=False)
+        return
+    tagged = repository.tag_commit(header.tag) if header.tag else None
+    if header.tag and tagged != header.commit:
+        case.find(f"the tag {header.tag} is now {f'at {tagged}' if tagged else 'gone'}", damage=False)
+    blobs = repository.blobs(header.commit)
+    for path, blob in checked.blobs.items():
+        if blobs.get(path) != blob:
+            case.find(f"recorded as committed, but it is not what {header.commit} holds", path)
+
+
+def statement(header: Header, summary: Summary) -> str:
+    """Say what a backup holds: ``v1.1.0 (3f2c1a9) as committed, plus 12 untracked and 2 ignored files``."""
+    name = f"v{header.version}" if header.version else header.created[:10]
+    if header.commit is None:
+        return f"{name}, {summary.counts.files} files, without git"
+    states = summary.counts.states
+    others = [
+        f"{states[state]} {words}"
+        for state, words in STATES.items()
+        if states.get(state) and state not in ("committed", "converted", "modified")
+    ]
+    modified = states.get("modified", 0)
+    text = f"{name} ({header.commit[:12]}) as committed"
+    if modified:
+        text += f" but for {modified} modified"
+    if header.left_out or header.deleted:
+        text += f", without {header.left_out + header.deleted} files of the commit"
+    if others:
+        text += f", plus {' and '.join(others)} files"
+    return text
+
+
+def _examine_plain(case: _Case) -> str:
+    """Read an archive without usable index from start to end; compare it with a manifest, if there is one."""
+    listed_files = _listed_files(case)
+    try:
+        with open_stream(case.backup.archive) as reader:
+            for member, digest in hash_members(reader):
+                if member.kind != "file":
+                    continue
+                name = member.name
+                wanted = listed_files.pop(name, None)
+                if wanted is not None and wanted != digest:
+                    case.find("its content does not match the manifest", name)
+                else:
+                    case.files += 1
+                    case.content += member.size
+    except DamageError as error:
+        case.find(str(error))
+    for name in listed_files:
+        case.find("the manifest lists it, but it cannot be read from the archive", name)
+    return _hash_file(case.backup.archive)
+
+
+def _listed_files(case: _Case) -> dict[bytes, bytes]:
+    path = case.place.store.manifest_of(case.backup) if case.backup.order or case.backup.version else None
+    if path is None:
+        return {}
+    try:
+        with path.open("rb") as file:
+            return dict(read_manifest(file).files)
+    except DamageError as error:
+        case.find(f"its manifest is damaged: {error}")
+        return {}
