@@ -1,0 +1,178 @@
+"""The git repository around the project: its commit, branch and tags.
+
+git is never asked to write, except for a tag.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_lib.errors import ProjectError, printable, translated
+from backup_lib.project.standing import Standing, files_of, standing_of
+from backup_lib.project.worktree import WorkTree, first_line, refusal
+
+__all__ = ["Repository", "find_root", "open_repository"]
+
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The git repository around a project."""
+
+    tree: WorkTree
+    commit: str | None
+    """None before the first commit."""
+    branch: str | None
+    """None where HEAD is detached."""
+    is_shallow: bool
+
+    def tags_at_head(self) -> tuple[str, ...]:
+        """Return the names of the tags at the commit, sorted."""
+        if self.commit is None:
+            return ()
+        asked = ("for-each-ref", f"--points-at={self.commit}", "--format=%(refname:strip=2)", "refs/tags")
+        return tuple(os.fsdecode(self.tree.ask(*asked).checked("listing the tags")).splitlines())
+
+    def tag_commit(self, tag: str) -> str | None:
+        """Return the commit that a tag leads to; None where there is no such tag."""
+        asked = ("rev-parse", "--quiet", "--verify", f"refs/tags/{tag}^{{commit}}")
+        result = self.tree.ask(*asked)
+        return result.output.decode().strip() if result.status == 0 else None
+
+    def has_commit(self, commit: str) -> bool:
+        """Whether the repository holds this commit, given as a full id."""
+        known = _COMMIT_ID.fullmatch(commit) is not None
+        return known and self.tree.ask("cat-file", "-e", f"{commit}^{{commit}}").status == 0
+
+    def create_tag(self, tag: str, message: str, sign: bool = False) -> bool:
+        """Make an annotated tag at the commit; False where that tag leads there already.
+
+        Raises `ProjectError` where there is no commit, the tag is elsewhere, or git fails to make or sign it.
+        """
+        if self.commit is None:
+            raise ProjectError(f"there is no commit yet to tag as {tag}; commit first")
+        there = self.tag_commit(tag)
+        if there is not None and there != self.commit:
+            raise ProjectError(
+                f"the tag {tag} is at {there[:12]} already, but HEAD is {self.commit[:12]}; "
+                f"check out {tag}, or choose another version"
+            )
+        if there is None:
+            self._make_tag(tag, message, sign)
+        return there is None
+
+    def _make_tag(self, tag: str, message: str, sign: bool) -> None:
+        kind = "--sign" if sign else "--annotate"
+        asked = ("tag", kind, "--cleanup=whitespace", "--file=-", "--end-of-options", tag, str(self.commit))
+        answer = self.tree.tell(message.encode("utf-8", "surrogateescape"), *asked)
+        if answer.status:
+            raise _tag_refused(tag, answer.message)
+
+    def standing(self, sights: Sequence[tuple[bytes, int]]) -> Standing:
+        """Compare files with the commit, given path and size in bytes as the scan saw them.
+
+        Raises `ProjectError` where git cannot say.
+        """
+        return standing_of(self.tree, self.commit, sights)
+
+    def blobs(self, commit: str) -> dict[bytes, str]:
+        """Return the blob id of each file and symlink below the root in a commit.
+
+        Raises `ProjectError` where the repository does not hold the commit.
+        """
+        return files_of(self.tree, commit)
+
+    def file_at(self, commit: str, path: bytes) -> bytes | None:
+        """Return the content that a file below the root has in a commit; None where it is not there.
+
+        Raises `ProjectError` where the repository does not hold the commit.
+        """
+        where = os.fsdecode(self.tree.prefix + path)
+        asked = ("ls-tree", "-z", "--full-tree", "--end-of-options", commit, "--", where)
+        output = self.tree.ask(*asked).checked(f"looking for {printable(path)} in {commit}")
+        facts, _, _ = output.partition(b"\t")
+        _, _, digest = facts.partition(b" blob ")
+        if not digest:
+            return None
+        return self.tree.ask("cat-file", "blob", digest.decode()).checked(
+            f"reading {printable(path)} of {commit}"
+        )
+
+
+def find_root(start: Path) -> Path | None:
+    """Return the top of the git work tree around the folder `start`; None where there is none.
+
+    Looks at files only: git itself is not asked.
+
+    Raises `ProjectError` for a ``.git`` file that leads nowhere.
+    """
+    real = Path(os.path.realpath(start))
+    for folder in (real, *real.parents):
+        if _is_top(folder):
+            return folder
+    return None
+
+
+def open_repository(root: Path) -> Repository | None:
+    """Return the git repository around the project at `root`; None where there is none.
+
+    Raises `ProjectError` where git is missing, does not trust the folder, or cannot read the repository.
+    """
+    top = find_root(root)
+    if top is None:
+        return None
+    real = os.path.realpath(root)
+    below = b"" if real == os.fspath(top) else os.fsencode(os.path.relpath(real, top)) + b"/"
+    tree = WorkTree(top, below)
+    described, head = tree.ask_together(
+        (
+            ("rev-parse", "--show-toplevel", "--is-shallow-repository", "HEAD", "--"),
+            ("symbolic-ref", "--quiet", "--short", "HEAD"),
+        )
+    )
+    unborn = described.status != 0 and "bad revision 'HEAD'" in described.message
+    if described.status and not unborn:
+        raise refusal(f"opening the repository {printable(top)}", described.message)
+    place, shallow, commit = described.output.rsplit(b"\n", 2 if unborn else 4)[:3]
+    if os.path.realpath(place) != os.fsencode(top):
+        raise ProjectError(
+            f"the repository {printable(top)} has its work tree at {printable(place)}; go there"
+        )
+    return Repository(
+        tree=tree,
+        commit=commit.decode() or None,
+        branch=os.fsdecode(head.output).strip() if head.status == 0 else None,
+        is_shallow=shallow == b"true",
+    )
+
+
+def _is_top(folder: Path) -> bool:
+    mark = folder / ".git"
+    if mark.is_dir():
+        return (mark / "HEAD").exists() and (mark / "objects").is_dir()
+    if not mark.is_file():
+        return False
+    with translated(ProjectError, "looking for the git repository"):
+        content = mark.read_bytes()
+    target = folder / os.fsdecode(content.removeprefix(b"gitdir:").strip())
+    if not content.startswith(b"gitdir:") or not (target / "HEAD").exists():
+        raise ProjectError(f"{printable(mark)} does not lead to a git repository; see git worktree repair")
+    return True
+
+
+def _tag_refused(tag: str, message: str) -> ProjectError:
+    if "tell me who you are" in message or "ident name" in message or "no email was given" in message:
+        return ProjectError(
+            "git does not know who makes the tag; run git config --global user.name 'Your Name' "
+            "and git config --global user.email you@example.com"
+        )
+    if "sign" in message or "gpg" in message:
+        return ProjectError(
+            f"signing the tag {tag} failed: {first_line(message)}; see git config user.signingKey"
+        )
+    return ProjectError(f"making the tag {tag} failed: {first_line(message)}")

@@ -1,0 +1,267 @@
+"""The changelog says that a backup was made, once, and is otherwise left alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from backup_lib.errors import ProjectError
+from backup_lib.project.changelog import note_backup, noted, only_notes_differ, with_note
+
+NOTE = b"- Created backup v1.1.0 (a.tar.gz, 12 files)\n"
+KEPT = b"""# Changelog
+
+All notable changes.
+
+## [Unreleased]
+
+- Soon.
+
+## [1.1.0] - 2026-11-22
+
+### Added
+
+- A thing.
+
+## [1.0.0] - 2026-01-02
+
+- First.
+
+[Unreleased]: https://example.com/compare/v1.1.0...HEAD
+[1.1.0]: https://example.com/compare/v1.0.0...v1.1.0
+"""
+
+
+def note(text: bytes, version: str = "1.1.0") -> bytes:
+    """Return the text with the note these tests look for."""
+    return with_note(text, version, "a.tar.gz, 12 files", "2026-11-22")
+
+
+def test_goes_below_the_heading_of_its_version() -> None:
+    """The line stands right below the heading, and one blank line parts it from what follows."""
+    before, after = KEPT.split(b"### Added")
+
+    assert note(KEPT) == before + NOTE + b"\n### Added" + after
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        "## [1.1.0] - 2026-11-22",
+        "## 1.1.0",
+        "## v1.1.0",
+        "# [v1.1.0]",
+        "### 1.1.0 (2026-11-22)",
+        "## [1.1.0](https://example.com) (2026-11-22)",
+        "  ##\t1.1.0 ##",
+        "## 1.1.0: the good one",
+    ],
+)
+def test_knows_the_usual_headings(heading: str) -> None:
+    """Every usual way to write a version's heading is taken for it."""
+    text = f"# Log\n\n{heading}\n- A thing\n".encode()
+
+    assert note(text) == text.replace(b"- A thing", NOTE + b"- A thing")
+
+
+@pytest.mark.parametrize("other", ["1.1.0-rc.1", "1.1.01", "11.1.0", "1.1", "1.1.0.1", "1.1.0+5", "2.1.1.0"])
+def test_takes_no_other_version_for_its_own(other: str) -> None:
+    """1.1.0 is not 1.1.0-rc.1, and a longer number that holds it is not it either."""
+    text = f"## {other}\n\n- A thing\n".encode()
+
+    assert b"## [1.1.0] - 2026-11-22" in note(text)
+
+
+def test_joins_the_list_below_the_heading() -> None:
+    """Where a list follows, blank lines or not, the line becomes its first item."""
+    assert note(b"## 1.1.0\n\n\n* A\n") == b"## 1.1.0\n\n\n" + NOTE + b"* A\n"
+
+
+def test_is_parted_from_text_below_it() -> None:
+    """A line of text is not swallowed into the list item."""
+    assert note(b"## 1.1.0\nText\n") == b"## 1.1.0\n" + NOTE + b"\nText\n"
+
+
+def test_keeps_blank_lines_that_are_there() -> None:
+    """No blank line is added where one follows already."""
+    assert note(b"## 1.1.0\n\n\n## 1.0.0\n") == b"## 1.1.0\n\n" + NOTE + b"\n## 1.0.0\n"
+
+
+def test_makes_a_section_above_the_first_version() -> None:
+    """A version without a heading gets one: below Unreleased, above the versions that came before."""
+    before, after = KEPT.split(b"## [1.1.0] - 2026-11-22\n")
+    section = b"## [1.2.0] - 2026-11-22\n\n- Created backup v1.2.0 (a.tar.gz, 12 files)\n\n"
+
+    assert note(KEPT, "1.2.0") == before + section + b"## [1.1.0] - 2026-11-22\n" + after
+
+
+def test_new_section_follows_the_level_in_use() -> None:
+    """Where versions are first-level headings the new one is too, parted from the text above."""
+    assert note(b"Text\n# 1.0.0\n") == b"Text\n\n# [1.1.0] - 2026-11-22\n\n" + NOTE + b"\n# 1.0.0\n"
+
+
+def test_without_versions_goes_to_the_end_above_link_references() -> None:
+    """Link references stay last."""
+    text = b"# Changelog\n\n## [Unreleased]\n- Soon\n\n[Unreleased]: https://example.com\n\n[b]: x\n"
+    section = b"## [1.1.0] - 2026-11-22\n\n" + NOTE + b"\n"
+
+    assert note(text) == text.replace(b"[Unreleased]: ", section + b"[Unreleased]: ")
+
+
+def test_without_versions_and_references_goes_to_the_end() -> None:
+    """The section is the last thing in the file."""
+    assert note(b"# Log\n\n- Soon\n") == b"# Log\n\n- Soon\n\n## [1.1.0] - 2026-11-22\n\n" + NOTE
+
+
+@pytest.mark.parametrize("empty", [b"", b"\xef\xbb\xbf", b"\n\n"])
+def test_begins_a_changelog(empty: bytes) -> None:
+    """An empty or missing file becomes a changelog."""
+    assert note(empty) == empty + b"# Changelog\n\n## [1.1.0] - 2026-11-22\n\n" + NOTE
+
+
+def test_keeps_crlf_and_byte_order_mark() -> None:
+    """A file from Windows stays one."""
+    text = b"\xef\xbb\xbf## 1.1.0\r\n\r\nText\r\n"
+
+    assert note(text) == b"\xef\xbb\xbf## 1.1.0\r\n\r\n" + NOTE[:-1] + b"\r\n\r\nText\r\n"
+    assert noted(note(text), "1.1.0")
+
+
+def test_keeps_the_lack_of_a_last_line_end() -> None:
+    """No line end is added where the file had none."""
+    assert note(b"# Log\n\n## 1.1.0") == b"# Log\n\n## 1.1.0\n" + NOTE[:-1]
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        b"```\n## 1.1.0\n- x\n```\n",
+        b"~~~~ md\n```\n## 1.1.0\n~~~\n~~~~\n",
+        b"<!--\n## 1.1.0\n-->\n",
+        b"    ## 1.1.0\n",
+        b"#### 1.1.0\n",
+    ],
+)
+def test_examples_are_no_headings(hidden: bytes) -> None:
+    """What stands in a code fence, a comment or a code block is nobody's heading."""
+    text = b"# Log\n\n" + hidden
+
+    assert note(text) == text + b"\n## [1.1.0] - 2026-11-22\n\n" + NOTE
+
+
+@pytest.mark.parametrize("hidden", [b"```\n## 1.1.0\n", b"<!-- never closed\n", b"```\n"])
+def test_what_is_never_closed_does_not_swallow_the_line(hidden: bytes) -> None:
+    """The section goes above a fence or comment that runs to the end of the file."""
+    assert note(b"Text\n" + hidden) == b"Text\n\n## [1.1.0] - 2026-11-22\n\n" + NOTE + b"\n" + hidden
+    assert noted(note(hidden), "1.1.0")
+
+
+def test_inline_code_opens_no_fence() -> None:
+    """A line with inline code of three backticks hides nothing."""
+    assert note(b"```x``` y\n## 1.1.0\n") == b"```x``` y\n## 1.1.0\n" + NOTE
+
+
+def test_detail_stays_one_line() -> None:
+    """Line breaks in the detail cannot break the list."""
+    assert (
+        with_note(b"## 1.1.0\n", "v1.1.0", "a\nb\r\n c", "") == b"## 1.1.0\n- Created backup v1.1.0 (a b c)\n"
+    )
+
+
+LINES = st.sampled_from(
+    b"# Changelog|## [Unreleased]|## [1.1.0] - 2026-01-01|## 1.0.0|# v2.0.0-rc.1|- item|text||   |```|~~~"
+    b"|<!-- x|-->|[1.0.0]: http://x|\xff\xfe|- Created backup v1.0.0 (x)|### Added|* * *|\r".split(b"|")
+)
+TEXTS = st.builds(
+    lambda bom, lines, end, last: bom + end.join(lines) + last,
+    st.sampled_from([b"", b"\xef\xbb\xbf"]),
+    st.lists(LINES, max_size=12),
+    st.sampled_from([b"\n", b"\r\n"]),
+    st.sampled_from([b"", b"\n", b"\r\n"]),
+)
+ANYTHING = st.one_of(TEXTS, st.binary(max_size=60))
+
+
+@settings(max_examples=400)
+@given(text=ANYTHING)
+def test_leaves_every_other_byte_alone(text: bytes) -> None:
+    """Cut the new lines out again, and the file is what it was, byte for byte."""
+    after = note(text)
+    added = len(after) - len(text)
+
+    assert added > 0
+    assert any(text == after[:at] + after[at + added :] for at in range(len(text) + 1))
+    assert after.count(NOTE[:-1]) == text.count(NOTE[:-1]) + 1
+
+
+@settings(max_examples=400)
+@given(text=ANYTHING)
+def test_notes_a_backup_once(text: bytes) -> None:
+    """A second note of the same version changes nothing."""
+    after = note(text)
+
+    assert noted(after, "v1.1.0")
+    assert with_note(after, "1.1.0", "another", "2030-01-01") == after
+
+
+@settings(max_examples=400)
+@given(text=ANYTHING)
+def test_knows_its_own_lines_from_others(text: bytes) -> None:
+    """Notes alone leave a tree as good as clean; any other change does not."""
+    twice = note(note(text), "1.2.0")
+
+    assert only_notes_differ(text, note(text))
+    assert only_notes_differ(text, twice)
+    assert not only_notes_differ(text, twice + b"\nmine\n")
+
+
+def test_knows_a_changelog_of_its_own_making() -> None:
+    """A file that only we wrote is no change of the user's."""
+    assert only_notes_differ(None, note(note(b""), "1.2.0"))
+    assert not only_notes_differ(None, note(b"") + b"- mine\n")
+
+
+def test_line_ends_of_a_checkout_are_no_change() -> None:
+    """A changelog that git wrote with CRLF differs from its blob by notes only."""
+    assert only_notes_differ(KEPT, note(KEPT.replace(b"\n", b"\r\n")))
+
+
+def test_writes_in_place_and_keeps_the_mode(tmp_path: Path) -> None:
+    """The file keeps its permissions; the second time nothing is written."""
+    path = tmp_path / "CHANGELOG.md"
+    path.write_bytes(KEPT)
+    path.chmod(0o640)
+
+    assert note_backup(path, "1.1.0", "a.tar.gz, 12 files", "2026-11-22")
+    assert path.read_bytes() == note(KEPT)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    written = path.stat().st_ino
+    assert not note_backup(path, "1.1.0", "b", "2026-11-22")
+    assert path.stat().st_ino == written
+    assert os.listdir(tmp_path) == ["CHANGELOG.md"]
+
+
+def test_follows_a_link_and_makes_a_missing_file(tmp_path: Path) -> None:
+    """A linked changelog stays a link; a missing one is made readable for all."""
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "CHANGELOG.md").symlink_to("docs/log.md")
+
+    assert note_backup(tmp_path / "CHANGELOG.md", "1.1.0", "x", "2026-11-22")
+    assert (tmp_path / "CHANGELOG.md").is_symlink()
+    assert b"v1.1.0 (x)" in (tmp_path / "docs/log.md").read_bytes()
+    assert stat.S_IMODE((tmp_path / "docs/log.md").stat().st_mode) == 0o644
+
+
+def test_says_why_it_cannot_write(tmp_path: Path) -> None:
+    """A folder in the file's place, or a file that is not UTF-8, is one clear line."""
+    (tmp_path / "utf16.md").write_bytes("## 1.1.0".encode("utf-16"))
+
+    with pytest.raises(ProjectError, match="noting the backup in the changelog failed: Is a directory"):
+        note_backup(tmp_path, "1.1.0", "x", "2026-11-22")
+    with pytest.raises(ProjectError, match=r"utf16\.md is UTF-16; save it as UTF-8"):
+        note_backup(tmp_path / "utf16.md", "1.1.0", "x", "2026-11-22")
