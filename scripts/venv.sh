@@ -1,0 +1,89 @@
+# Sourced by backup.sh and test.sh: a virtual environment that holds exactly what a lock names.
+# shellcheck shell=bash
+
+repository=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$repository/.venv
+python=$venv/bin/python
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 1
+}
+
+# Make $venv hold what LOCK names, or end with one line that says what is missing.
+# What is ready is found so without starting pip; of several at once, one makes it and the others wait.
+prepare_venv() { # prepare_venv LOCK
+  venv_is_ready "$1" && return
+  (
+    flock 9 2>/dev/null || true # macOS has no flock
+    venv_is_ready "$1" || make_venv "$1"
+  ) 9<"$repository/requirements.txt"
+}
+
+# The stamp of an environment is written last: the Python it was made for, and the lock it was made from.
+stamp() { # stamp LOCK
+  "$python" -IS -c 'import sys; print("Python", *sys.version_info[:2])' 2>/dev/null && cat "$repository/$1"
+}
+
+venv_is_ready() { # venv_is_ready LOCK
+  [[ -x $python && -f $venv/.stamp-$1 && $(stamp "$1") == "$(<"$venv/.stamp-$1")" ]]
+}
+
+make_venv() { # make_venv LOCK
+  echo "Preparing the virtual environment (first use only) …" >&2
+  # One that we made before is made anew; one that somebody else made is theirs, and only added to.
+  [[ ! -e $venv/.made-by-scripts ]] || rm -rf "$venv"
+  if [[ -e $venv ]]; then
+    [[ -x $python ]] || fail "$venv is no virtual environment of this computer; remove it and try again"
+    rm -f "$venv"/.stamp-*
+  else
+    local base
+    base=$(find_python) || exit
+    trap 'rm -rf "$venv"' EXIT
+    mkdir "$venv" && touch "$venv/.made-by-scripts" || fail "cannot write to $repository"
+    if has_uv; then
+      run "uv cannot make a virtual environment" uv venv --quiet --allow-existing --python "$base" "$venv"
+    else
+      run "$base cannot make a virtual environment" "$base" -m venv "$venv"
+    fi
+  fi
+  if has_uv; then
+    set -- "$1" uv pip install --python "$python"
+  else
+    set -- "$1" "$python" -m pip --disable-pip-version-check install
+  fi
+  run "what $1 names could not be installed; is there a connection to your package index?" \
+    "${@:2}" --quiet --require-hashes --requirement "$repository/$1"
+  stamp requirements.txt >"$venv/.stamp-requirements.txt" # requirements-dev.txt names all of it
+  stamp "$1" >"$venv/.stamp-$1"
+  trap - EXIT
+}
+
+has_uv() {
+  command -v uv >/dev/null
+}
+
+# Run a command unseen; where it fails, show what it said, and end with one line.
+run() { # run LINE COMMAND…
+  local said
+  said=$("${@:2}" 2>&1 </dev/null) && return
+  printf '%s\n' "$said" >&2
+  fail "$1"
+}
+
+# Print the newest Python that will do; else end with one line that says what to install.
+find_python() {
+  local name version reason="Python 3.11 or newer is needed, and there is none; install it, e.g. python3"
+  for name in python3.14 python3.13 python3.12 python3.11 python3; do
+    version=$("$name" -IS -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
+    if ! "$name" -IS -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+      reason="Python 3.11 or newer is needed, and $name is $version; install a newer one, e.g. python3.12"
+    elif ! has_uv && ! "$name" -IS -c 'import ensurepip, venv' 2>/dev/null; then
+      reason="$name has no module venv; install it: apt install ${name%.*}-venv (or python${version%.*}-venv)"
+    else
+      command -v "$name"
+      return
+    fi
+  done
+  fail "$reason"
+}
