@@ -91,16 +91,9 @@ def only_notes_differ(committed: bytes | None, current: bytes) -> bool:
     `committed` is None where the commit has no such file.
     """
     before = committed or b""
-    if b"\r\n" not in before:
-        current = current.replace(b"\r\n", b"\n")  # as git may have written them on checkout
-    known = {note.version for note in _notes(_lines(before))}
-    # From the last to the first: new sections are put on top.
-    for note in reversed(list(_notes(_lines(current)))):
-        if note.version not in known:
-            before = with_note(
-                before, note.version.decode(), note.detail.decode(errors="replace"), note.date.decode()
-            )
-    return before == current
+    # git may have written the file with CRLF on checkout.
+    forms = {current, current if b"\r\n" in before else current.replace(b"\r\n", b"\n")}
+    return any(_with_notes_of(before, form) == form for form in forms)
 
 
 def note_backup(path: Path, version: str, detail: str, date: str) -> bool:
@@ -123,6 +116,18 @@ def note_backup(path: Path, version: str, detail: str, date: str) -> bool:
             return False
         replace_file(target, noted_text, mode)
         return True
+
+
+def _with_notes_of(before: bytes, after: bytes) -> bytes:
+    """Return `before` with the notes that only `after` has."""
+    known = {note.version for note in _notes(_lines(before))}
+    # From the last to the first: new sections are put on top.
+    for note in reversed(list(_notes(_lines(after)))):
+        if note.version not in known:
+            before = with_note(
+                before, note.version.decode(), note.detail.decode(errors="replace"), note.date.decode()
+            )
+    return before
 
 
 def _plain(version: str) -> bytes:

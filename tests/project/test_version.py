@@ -24,8 +24,8 @@ def test_takes_semantic_versions(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "-h", "--help", "--dry", "1.1", "1.1.0 ", "1.1.0\n", "\n1.1.0", "vv1.1.0", "V1.1.0", "01.1.0", "latest",
-     "1.1.0-", "1.1.0-rc..1", "../1.1.0", "1.1.0/..", "١.١.٠", "1.1.0\0", "1.1.0-\udcff"],
+    ["", " ", "-h", "--help", "--dry", "1.1", "1.1.0 ", "1.1.0\n", "\n1.1.0", "vv1.1.0", "V1.1.0", "01.1.0",
+     "latest", "1.1.0-", "1.1.0-rc..1", "../1.1.0", "1.1.0/..", "١.١.٠", "1.1.0\0", "1.1.0-\udcff"],
 )  # fmt: skip
 def test_refuses_anything_else(text: str) -> None:
     """A flag that Invoke swallowed, or half a version, is one line that says what a right one looks like."""
@@ -51,7 +51,8 @@ def test_version_comes_from_the_first_file_that_states_one(repository: Tree) -> 
         found.append(project_version(root, git))
 
     assert found == [
-        ("1.0.0", "package.json"), ("2.0.0", "pyproject.toml"), ("3.0.0", "VERSION"), ("1.10.0", "the tag at HEAD"),
+        ("1.0.0", "package.json"), ("2.0.0", "pyproject.toml"), ("3.0.0", "VERSION"),
+        ("1.10.0", "the tag at HEAD"),
     ]  # fmt: skip
     assert project_version(root) is None
 
