@@ -17,7 +17,7 @@ from backup_lib.errors import DamageError, SettingsError, StoreError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY
 from backup_lib.model import Entry, GitState, Header, Problem
 from backup_lib.project.git import Repository
-from backup_lib.project.rules import rules_for
+from backup_lib.project.rules import THE_STORE, rules_for
 from backup_lib.project.selection import Selection, select
 from backup_lib.project.standing import Standing
 from backup_lib.project.version import tag_name
@@ -109,7 +109,7 @@ def look(place: Workplace, order: Order) -> Look:
         branch=repository.branch if repository else None,
         tag=tag if tagged else None,
         note=order.note,
-        excluded=tuple(str(rule) for rule in selection.excluded_rules),
+        excluded=_excluded(place, selection),
         left_out=_left_out(standing, selection) if standing else 0,
         deleted=len(standing.deleted) if standing else 0,
     )
@@ -127,6 +127,13 @@ class _Git:
         """Return the state of each path, told with its size in bytes."""
         self.standing = self._repository.standing(sights)
         return self.standing.states
+
+
+def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
+    """Return the patterns that left something out, the store as the folder it is."""
+    store = f"{place.store.path.name}/"
+    patterns = (store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules)
+    return tuple(dict.fromkeys(patterns))
 
 
 def _left_out(standing: Standing, selection: Selection) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 import semver
 
-from backup_lib.errors import DamageError
+from backup_lib.errors import DamageError, counted
 from backup_lib.store.layout import is_safety
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup
@@ -48,7 +48,7 @@ class Cleaned(msgspec.Struct, frozen=True):
 def clean(place: Workplace, keep: Keep) -> Cleaned:
     """Remove what is older than what is kept, which is proved first where it has no proof.
 
-    Raises `DamageError` where so many are damaged that fewer than asked for are sound; nothing is removed then.
+    Raises `DamageError` where so many are damaged that fewer than asked for are sound; nothing goes then.
     """
     if place.dry_run or not place.store.path.is_dir():
         return _cleaned(_Cleaning(place).fates(keep))
@@ -125,14 +125,16 @@ class _Cleaning:
         sound = 0
         for group in groups:
             if sound == keep:
-                self._tell(fates, group, (False, f"older than the {keep} {what}s kept"))
+                self._tell(fates, group, (False, f"older than the {counted(keep, what)} kept"))
             elif len(groups) <= keep or self._is_sound(group[-1]):
                 sound += 1
                 self._tell(fates, group, (True, f"{what} {sound} of {keep}"))
             else:
                 self._tell(fates, group, (True, "damaged, so it does not count; see invoke verify"))
         if len(groups) > keep > sound:
-            raise DamageError(f"only {sound} of the {keep} {what}s to keep are sound; nothing was removed")
+            raise DamageError(
+                f"only {sound} of the {counted(keep, what)} to keep can be proved; nothing was removed, see invoke verify --all"
+            )
         return fates
 
     def _tell(self, fates: dict[str, Fate], group: Iterable[Backup], verdict: tuple[bool, str]) -> None:

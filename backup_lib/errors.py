@@ -30,6 +30,7 @@ __all__ = [
     "SettingsError",
     "StoreError",
     "StoreHeldError",
+    "counted",
     "printable",
     "translated",
 ]
@@ -96,6 +97,11 @@ def printable(name: bytes | str | os.PathLike[str]) -> str:
     """Return a file name as one line of safe text: controls and broken UTF-8 are escaped."""
     text = os.fsdecode(name) if not isinstance(name, int) else str(name)
     return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 file``, ``2 files``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _visible(character: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from backup_lib.errors import RestoreError
@@ -24,6 +23,9 @@ _SETUPS = (
 )
 _NODE_TESTS = (("pnpm-lock.yaml", "pnpm test"), ("yarn.lock", "yarn test"), ("package.json", "npm test"))
 _PYTHON_TESTS = (("uv.lock", "uv run pytest"), ("requirements.txt", ".venv/bin/python -m pytest"))
+
+
+_STDERR = 2
 
 
 def found_hooks(folder: Path, given: Hooks) -> Hooks:
@@ -53,7 +55,7 @@ def run_hook(name: str, command: str | None, folder: Path) -> str:
         raise RestoreError(
             f"no {name} command is known for this project; set backup.hooks.{name}, e.g. 'npm {name}'"
         )
-    done = subprocess.run(command, shell=True, cwd=folder, stdout=sys.stderr, check=False)  # noqa: S602
+    done = subprocess.run(command, shell=True, cwd=folder, stdout=_STDERR, check=False)  # noqa: S602
     if done.returncode:
         raise RestoreError(f"the {name} command '{command}' ended with {done.returncode} in {folder}")
     return command

@@ -11,7 +11,7 @@ import msgspec
 
 from backup_lib.backup import BackedUp
 from backup_lib.clean import Cleaned
-from backup_lib.errors import printable
+from backup_lib.errors import counted, printable
 from backup_lib.model import STATES
 from backup_lib.release import Released
 from backup_lib.restore import Restored
@@ -85,7 +85,7 @@ def _(result: Tagged, dry_run: bool) -> Iterator[str]:
 
 @lines.register
 def _(result: BackedUp, dry_run: bool) -> Iterator[str]:
-    amount = f"{result.files} files, {size_text(result.bytes)}"
+    amount = f"{counted(result.files, 'file')}, {size_text(result.bytes)}"
     if dry_run:
         yield f"Would back up {amount} into {result.archive}"
         for dropped in result.dropped:
@@ -116,8 +116,8 @@ def _(result: Verified, dry_run: bool) -> Iterator[str]:
         how = {"quick": "matches its digest", "full": "proved", "restore": "proved by restoring it"}[
             result.depth
         ]
-        counted = f", {result.files} files, {size_text(result.bytes)}" if result.files else ""
-        yield f"{shown(result.archive)}: {how}{counted}, {result.seconds:.1f} s"
+        amount = f", {counted(result.files, 'file')}, {size_text(result.bytes)}" if result.files else ""
+        yield f"{shown(result.archive)}: {how}{amount}, {result.seconds:.1f} s"
         if result.statement:
             yield f"  {result.statement}"
         return
@@ -132,7 +132,9 @@ def _(result: list, dry_run: bool) -> Iterator[str]:  # type: ignore[type-arg]
         yield from lines(each, dry_run)
     bad = sum(bool(each.findings) for each in result)
     yield (
-        f"{len(result)} backups verified, {bad} with findings" if result else "The store holds no backup yet"
+        f"{counted(len(result), 'backup')} verified, {bad} with findings"
+        if result
+        else "The store holds no backup yet"
     )
 
 
@@ -140,7 +142,7 @@ def _(result: list, dry_run: bool) -> Iterator[str]:  # type: ignore[type-arg]
 def _(result: Restored, dry_run: bool) -> Iterator[str]:
     verb = "Would restore" if dry_run else "Restored"
     same = f", {result.unchanged} were there already" if result.unchanged else ""
-    yield f"{verb} {result.files} files, {size_text(result.bytes)}, to {shown(result.to)}{same}"
+    yield f"{verb} {counted(result.files, 'file')}, {size_text(result.bytes)}, to {shown(result.to)}{same}"
     for name in result.skipped[:_SHOWN]:
         yield f"  skipped  {name}: a device, fifo or the like"
     yield from _more(len(result.skipped))
@@ -157,7 +159,7 @@ def _(result: Cleaned, dry_run: bool) -> Iterator[str]:
         yield f"{verb:12}  {shown(fate.archive)}  {size_text(fate.size)}  ({fate.reason})"
     removed = sum(not fate.kept for fate in result.fates)
     verb = "Would free" if dry_run else "Freed"
-    yield f"{verb} {size_text(result.freed)}: {removed} of {len(result.fates)} backups"
+    yield f"{verb} {size_text(result.freed)}: {removed} of {counted(len(result.fates), 'backup')}"
 
 
 @lines.register

@@ -184,7 +184,7 @@ def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restore
             )
         job = _Job(path, reader, placement)
         to = _target_of(workplace, request, path)
-        unchanged = len(placement.contents)
+        contents = len(placement.contents)
         if os.path.lexists(to):
             _merge(workplace, request, job, to)
         elif not workplace.dry_run:
@@ -192,9 +192,9 @@ def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restore
         return Restored(
             archive=str(path),
             to=str(to),
-            files=len(placement.contents),
+            files=len(placement.contents) + len(placement.hard_links),
             bytes=placement.size,
-            unchanged=unchanged - len(placement.contents),
+            unchanged=contents - len(placement.contents),
             skipped=tuple(map(printable, placement.skipped)),
         )
 

@@ -98,7 +98,9 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
     if unknown:
         known = ", ".join(Settings.__struct_fields__)
         raise SettingsError(f"unknown setting backup.{unknown[0]}; the settings are: {known}")
-    given = {name: value for name, value in {**configured, **flags}.items() if value is not None}
+    given = {
+        name: value for source in (configured, flags) for name, value in source.items() if value is not None
+    }
     for name in _LISTS:
         if isinstance(given.get(name), str):
             given[name] = [part.strip() for part in given[name].split(",") if part.strip()]

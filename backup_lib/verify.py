@@ -22,6 +22,7 @@ from backup_lib.errors import (
     NoSuchBackupError,
     SettingsError,
     StoreError,
+    counted,
     printable,
     translated,
 )
@@ -354,21 +355,22 @@ def statement(header: Header, summary: Summary) -> str:
     """Say what a backup holds: ``v1.1.0 (3f2c1a9) as committed, plus 12 untracked and 2 ignored files``."""
     name = f"v{header.version}" if header.version else header.created[:10]
     if header.commit is None:
-        return f"{name}, {summary.counts.files} files, without git"
+        return f"{name}, {counted(summary.counts.files, 'file')}, without git"
     states = summary.counts.states
-    others = [
-        f"{states[state]} {words}"
-        for state, words in STATES.items()
-        if states.get(state) and state not in ("committed", "converted", "modified")
+    besides = [
+        f"{states[state]} {STATES[state]}"
+        for state in ("untracked", "ignored", "submodule")
+        if states.get(state)
     ]
-    modified = states.get("modified", 0)
     text = f"{name} ({header.commit[:12]}) as committed"
-    if modified:
-        text += f" but for {modified} modified"
-    if header.left_out or header.deleted:
-        text += f", without {header.left_out + header.deleted} files of the commit"
-    if others:
-        text += f", plus {' and '.join(others)} files"
+    if states.get("modified"):
+        text += f", but {counted(states['modified'], 'file')} modified"
+    if header.left_out:
+        text += f", {counted(header.left_out, 'file')} left out"
+    if header.deleted:
+        text += f", {counted(header.deleted, 'file')} deleted"
+    if besides:
+        text += f", plus {' and '.join(besides)} {'file' if besides[-1].startswith('1 ') else 'files'}"
     return text
 
 

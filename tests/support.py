@@ -1,0 +1,89 @@
+"""What the tests of the tasks share."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasks
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run of ``invoke`` ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The one object on stdout."""
+        return json.loads(self.out)
+
+
+Run = Callable[..., Outcome]
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git and return what it prints."""
+    done = subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def archive_of(outcome: Outcome) -> Path:
+    """Return the archive that a ``--json`` run of ``backup`` or ``release`` made."""
+    return Path(outcome.json["result"]["archive"])
+
+
+def refused(outcome: Outcome, code: int, what: str) -> None:
+    """Assert a refusal: one line on stderr that says what, nothing on stdout, never a traceback."""
+    assert outcome.code == code, outcome
+    assert what in outcome.err
+    assert outcome.out == ""
+    assert len(outcome.err.splitlines()) == 1
+
+
+@contextmanager
+def setting(name: str, value: str) -> Iterator[None]:
+    """Set a setting by the environment."""
+    os.environ[f"INVOKE_BACKUP_{name}"] = value
+    try:
+        yield
+    finally:
+        del os.environ[f"INVOKE_BACKUP_{name}"]
+
+
+@contextmanager
+def unreadable(path: Path) -> Iterator[None]:
+    """Let a file fail to open; the tests may run as root, whom no mode keeps out."""
+    real = os.open
+    wanted = path.stat().st_ino
+
+    def refusing(name: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        fd = real(name, flags, mode, dir_fd=dir_fd)
+        if os.fstat(fd).st_ino != wanted:
+            return fd
+        os.close(fd)
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "open", refusing)
+        yield
+
+
+def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the real ``invoke`` in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(Path(tasks.__file__).parent)}
+    command = [sys.executable, "-m", "invoke", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)

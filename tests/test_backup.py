@@ -1,0 +1,260 @@
+"""backup, as a person runs it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+import tasks
+from support import Run, archive_of, git, invoke, refused, setting, unreadable
+
+
+def test_it_says_where_the_archive_lies_and_that_it_is_not_proved(project: Path, run: Run) -> None:
+    """A backup tells where it is, and claims no more than was done."""
+    outcome = run("backup", "--version", "1.1.0")
+
+    assert outcome.code == 0
+    assert "Archive: backups/v1.1.0/heymarket-endpoint_v1.1.0_" in outcome.out
+    assert "Not proved yet" in outcome.out
+    assert outcome.err == ""
+
+
+def test_the_archive_holds_ignored_configuration_and_no_packages(project: Path, run: Run) -> None:
+    """What git ignores is in the backup, unless it can be made again."""
+    archive = archive_of(run("backup", "--json"))
+
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+    assert "heymarket-endpoint/.env" in names
+    assert "heymarket-endpoint/src/server.js" in names
+    assert not any("node_modules" in name or ".git/" in name or "backups" in name for name in names)
+
+
+def test_backups_hold_secrets_so_only_their_owner_reads_them(project: Path, run: Run) -> None:
+    """Folders that are made are 0700, files 0600."""
+    archive = archive_of(run("backup", "--json"))
+
+    assert archive.stat().st_mode & 0o777 == 0o600
+    assert archive.parent.stat().st_mode & 0o777 == 0o700
+    assert archive.parent.parent.stat().st_mode & 0o777 == 0o700
+    assert (archive.parent / "MANIFEST.txt").stat().st_mode & 0o777 == 0o600
+
+
+def test_the_manifest_proves_the_extracted_tree_with_stock_tools(
+    project: Path, run: Run, tmp_path: Path
+) -> None:
+    """tar and sha256sum are all it takes."""
+    for form in ("gz", "zst"):
+        archive = archive_of(run("backup", "--json", "--format", form))
+        folder = tmp_path / form
+        folder.mkdir()
+        subprocess.run(["tar", "-xf", archive, "-C", folder], check=True)
+        manifest = archive.parent / "MANIFEST.txt"
+        subprocess.run(["sha256sum", "--check", "--strict", "--quiet", manifest], cwd=folder, check=True)
+        (folder / "heymarket-endpoint" / ".env").write_text("other\n")
+        done = subprocess.run(
+            ["sha256sum", "--check", "--strict", "--quiet", manifest],
+            cwd=folder,
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == 1
+
+
+def test_the_manifest_tells_how_the_files_stand_to_the_commit(project: Path, run: Run) -> None:
+    """Modified, untracked and ignored files are told apart."""
+    (project / "src" / "server.js").write_text("changed\n")
+    (project / "new.txt").write_text("new\n")
+    archive = archive_of(run("backup", "--json"))
+
+    text = (archive.parent / "MANIFEST.txt").read_text()
+    assert "# Git:      4 as committed, 1 modified, 1 untracked, 1 ignored\n" in text
+    assert f"# Commit:   {git(project, 'rev-parse', 'HEAD')}\n" in text
+    assert "# Branch:   main\n" in text
+    assert "# Excluded: .git node_modules/ backups/\n" in text
+
+
+def test_two_backups_in_one_second_do_not_overwrite_each_other(project: Path, run: Run) -> None:
+    """The same second gets another name."""
+    archives = {archive_of(run("backup", "--json")) for _ in range(4)}
+
+    assert len(archives) == 4
+    assert all(archive.exists() for archive in archives)
+
+
+def test_the_latest_link_points_to_the_newest(project: Path, run: Run) -> None:
+    """A relative link leads to the newest archive of a version."""
+    run("backup")
+    archive = archive_of(run("backup", "--json"))
+
+    link = archive.parent / "heymarket-endpoint_v1.1.0_latest.tar.gz"
+    assert os.readlink(link) == archive.name
+
+
+def test_the_same_epoch_gives_the_same_bytes(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two backups of one tree with SOURCE_DATE_EPOCH set are byte-identical."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for form in ("gz", "zst"):
+        first = archive_of(run("backup", "--json", "--format", form))
+        second = archive_of(run("backup", "--json", "--format", form))
+
+        assert first != second
+        assert first.read_bytes() == second.read_bytes()
+        assert "20231114T221320Z" in first.name
+
+
+def test_a_bad_epoch_is_one_clear_line(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SOURCE_DATE_EPOCH is seconds since 1970 or nothing."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "yesterday")
+
+    refused(run("backup"), 1, "SOURCE_DATE_EPOCH")
+    assert not list((project / "backups").glob("v*"))
+
+
+def test_dry_run_says_what_would_be_left_out_and_writes_nothing(project: Path, run: Run) -> None:
+    """A dry run shows each path that a rule drops, and leaves no trace; Invoke's own --dry is the same."""
+    for flag in ("--dry-run", "--dry"):
+        outcome = run("backup", flag)
+        assert outcome.code == 0
+        assert "Would back up 6 files" in outcome.out
+        assert "node_modules/  by node_modules/ (built-in)" in outcome.out
+        assert not (project / "backups").exists()
+
+
+def test_a_daily_backup_is_proved_before_it_replaces_the_one_before(project: Path, run: Run) -> None:
+    """One file a day, index inside, proved at once."""
+    first = run("backup", "--daily", "--json").json["result"]
+    (project / "src" / "server.js").write_text("changed\n")
+    second = run("backup", "--daily", "--json").json["result"]
+
+    assert first["archive"] == second["archive"]
+    assert first["proved"]
+    assert second["proved"]
+    assert first["sha256"] != second["sha256"]
+    assert run("verify").code == 0
+    assert [path.name for path in (project / "backups").glob("*.tar.gz")] == [Path(first["archive"]).name]
+
+
+def test_a_daily_backup_needs_no_version(project: Path, run: Run) -> None:
+    """A project without any version can be backed up by the day."""
+    (project / "package.json").unlink()
+
+    assert run("backup", "--daily").code == 0
+    refused(run("backup"), 1, "version")
+
+
+def test_a_project_without_git_is_backed_up_all_the_same(project: Path, run: Run) -> None:
+    """git is not needed for a backup."""
+    subprocess.run(["rm", "-rf", project / ".git"], check=True)
+    outcome = run("backup", "--root", ".", "--json")
+
+    assert outcome.code == 0
+    text = (archive_of(outcome).parent / "MANIFEST.txt").read_text()
+    assert "# Commit" not in text
+    assert "# Git" not in text
+    assert run("verify", "--root", ".").code == 0
+
+
+def test_from_a_sub_folder_it_is_the_same_project(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The root is that of the work tree, wherever one stands in it."""
+    monkeypatch.chdir(project / "src")
+
+    assert archive_of(run("backup", "--json")).parent == project / "backups" / "v1.1.0"
+
+
+@pytest.mark.parametrize("version", ["1.1", "-h", "one", "1.1.0 ", "01.1.0", "", "1.1.0\n", "v"])
+def test_a_version_that_is_not_semantic_is_refused(project: Path, run: Run, version: str) -> None:
+    """Only semantic versions name backups."""
+    refused(run("backup", f"--version={version}"), 1, "version")
+    assert not (project / "backups").exists()
+
+
+def test_a_leading_v_is_dropped(project: Path, run: Run) -> None:
+    """v2.0.0 is 2.0.0."""
+    assert archive_of(run("backup", "--version", "v2.0.0", "--json")).parent.name == "v2.0.0"
+
+
+def test_sockets_and_fifos_are_skipped_and_named(project: Path, run: Run) -> None:
+    """What is no file cannot hang a backup, nor does it make it incomplete."""
+    os.mkfifo(project / "pipe")
+    outcome = run("backup")
+
+    assert outcome.code == 0
+    assert "skipped  pipe: fifo" in outcome.out
+
+
+def test_an_unreadable_file_is_named_and_the_exit_code_is_3(project: Path, run: Run) -> None:
+    """What could not be read is said, in the output and in the manifest; the rest is published."""
+    with unreadable(project / "src" / "server.js"):
+        outcome = run("backup")
+
+    assert outcome.code == 3
+    assert "unreadable  src/server.js: Permission denied" in outcome.out
+    manifest = next((project / "backups" / "v1.1.0").glob("MANIFEST.txt")).read_text()
+    assert "# Problem:  unreadable src/server.js" in manifest
+    assert run("verify").code == 0
+
+
+def test_an_empty_selection_is_refused(project: Path, run: Run) -> None:
+    """A backup of nothing is no backup."""
+    (project / ".backupignore").write_text("*\n")
+
+    refused(run("backup"), 1, "no file to back up")
+
+
+def test_a_store_that_is_the_project_or_a_file_is_refused(project: Path, run: Run) -> None:
+    """A store is a folder of its own."""
+    (project / "file").write_text("")
+    with setting("STORE", "."):
+        refused(run("backup"), 1, "the store cannot be the project itself")
+    with setting("STORE", "file"):
+        refused(run("backup"), 1, "not a folder")
+
+
+def test_a_store_outside_the_project_works(project: Path, run: Run, tmp_path: Path) -> None:
+    """The store may lie anywhere."""
+    with setting("STORE", str(tmp_path / "elsewhere")):
+        assert archive_of(run("backup", "--json")).parent.parent == tmp_path / "elsewhere"
+        assert run("verify").code == 0
+
+
+def test_another_process_in_the_store_is_said_and_exits_11(project: Path, run: Run) -> None:
+    """Two backups do not write at once."""
+    run("backup")
+    lock = os.open(project / "backups" / ".lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        refused(run("backup"), 11, "store")
+        refused(run("verify"), 11, "store")
+    finally:
+        os.close(lock)
+    assert run("backup").code == 0
+
+
+def test_an_unknown_setting_is_named(project: Path, run: Run) -> None:
+    """A typo in the configuration is one clear line."""
+    shutil.copy(tasks.__file__, project / "tasks.py")
+    (project / "invoke.yaml").write_text("backup:\n  kepe: 3\n")
+    done = invoke(project, "backup")
+
+    assert done.returncode == 1
+    assert "unknown setting backup.kepe" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("KEEP", "abc"), ("FORMAT", "zip"), ("LEVEL", "9"), ("KEEP", "0")]
+)
+def test_a_setting_of_the_wrong_type_is_named(project: Path, run: Run, name: str, value: str) -> None:
+    """A wrong value says which setting it is."""
+    with setting(name, value):
+        refused(run("backup"), 1, name.lower())

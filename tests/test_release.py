@@ -1,0 +1,250 @@
+"""tag and release, as a person runs them: once, again, and after each possible failure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support import Run, git, invoke, refused, unreadable
+
+from backup_lib import release as release_module
+from backup_lib.errors import StoreError
+
+
+def test_a_release_is_tagged_backed_up_proved_and_noted(project: Path, run: Run) -> None:
+    """One command does all four steps."""
+    outcome = run("release", "--version", "1.1.0", "--json")
+
+    assert outcome.code == 0, outcome
+    result = outcome.json["result"]
+    assert [step["when"] for step in result["steps"]] == ["now"] * 4
+    assert git(project, "rev-parse", "v1.1.0^{commit}") == git(project, "rev-parse", "HEAD")
+    assert git(project, "cat-file", "-t", "v1.1.0") == "tag"
+    assert '"prove"' in (project / "backups" / "ledger.jsonl").read_text()
+    note = f"- Created backup v1.1.0 (`{Path(result['archive']).name}`"
+    changelog = (project / "CHANGELOG.md").read_text()
+    assert changelog.count(note) == 1
+    assert changelog.startswith("# Changelog\n\n## [1.1.0] - 2026-11-01\n\n- Created backup")
+    assert changelog.endswith("\n\n### Added\n\n- A thing\n")
+
+
+def test_run_again_it_says_that_all_is_done(project: Path, run: Run) -> None:
+    """A second run changes nothing and succeeds."""
+    run("release")
+    before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+    outcome = run("release")
+
+    assert outcome.code == 0
+    assert "v1.1.0 is released already" in outcome.out
+    assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("step", ["tag_version", "back_up", "verify_backup", "note_backup"])
+def test_after_a_failed_step_the_next_run_goes_on_from_there(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """No step is done twice, whichever fails."""
+
+    def fail(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(release_module, step, fail)
+        assert run("release").code == 1
+    assert run("release").code == 0
+    assert len(list((project / "backups" / "v1.1.0").glob("*Z.tar.gz"))) == 1
+    acts = [
+        json.loads(line)["act"] for line in (project / "backups" / "ledger.jsonl").read_text().splitlines()
+    ]
+    assert acts == ["publish", "prove"]
+    assert (project / "CHANGELOG.md").read_text().count("- Created backup") == 1
+
+
+def test_a_dirty_tree_is_refused_unless_allowed(project: Path, run: Run) -> None:
+    """A release is what the commit holds; changed, new and deleted files are named."""
+    server = project / "src" / "server.js"
+    committed = server.read_text()
+    server.write_text("changed\n")
+    refused(run("release"), 1, "src/server.js is modified")
+    server.write_text(committed)
+    (project / "new.txt").write_text("")
+    refused(run("release"), 1, "new.txt is untracked")
+    (project / "new.txt").unlink()
+    server.unlink()
+    refused(run("release"), 1, "src/server.js is deleted")
+    assert git(project, "tag") == ""
+    assert not (project / "backups").exists()
+    outcome = run("release", "--allow-dirty")
+    assert outcome.code == 0
+    assert "src/server.js is deleted" in outcome.err
+
+
+def test_its_own_store_and_note_are_no_dirt(project: Path, run: Run) -> None:
+    """The line that the last release wrote, and the store, do not stand in the way of the next."""
+    (project / ".gitignore").write_text("node_modules/\n.env\n")
+    git(project, "commit", "-am", "Show the store to git")
+    assert run("release", "--version", "1.1.0").code == 0
+    (project / "src" / "server.js").write_text("next\n")
+    git(project, "commit", "-m", "Next", "src")
+
+    assert run("release", "--version", "1.2.0").code == 0
+    (project / "CHANGELOG.md").write_text((project / "CHANGELOG.md").read_text() + "\nMore\n")
+    refused(run("release", "--version", "1.3.0"), 1, "CHANGELOG.md is modified")
+
+
+def test_a_tag_at_another_commit_is_refused(project: Path, run: Run) -> None:
+    """A version is one commit."""
+    git(project, "tag", "v1.1.0")
+    git(project, "commit", "--allow-empty", "-m", "Second")
+
+    refused(run("release"), 1, "the tag v1.1.0 is at")
+    refused(run("tag"), 1, "the tag v1.1.0 is at")
+    assert not (project / "backups").exists()
+
+
+def test_a_tag_of_ones_own_is_taken(project: Path, run: Run) -> None:
+    """A tag that is at HEAD already is not made again."""
+    git(project, "tag", "v1.1.0")
+    steps = run("release", "--json").json["result"]["steps"]
+
+    assert [step["when"] for step in steps] == ["before", "now", "now", "now"]
+
+
+def test_a_damaged_backup_is_made_again(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backup that did not prove sound does not count: the next run makes another."""
+    with monkeypatch.context() as patch:
+        patch.setattr(release_module, "verify_backup", lambda *_: (_ for _ in ()).throw(StoreError("gone")))
+        run("release")
+    archive = next((project / "backups" / "v1.1.0").glob("*Z.tar.gz"))
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    assert run("release").code in (0, 4)
+    assert run("release").code == 0
+    assert run("verify").code == 0
+
+
+def test_a_release_that_lacks_a_file_is_not_finished(project: Path, run: Run) -> None:
+    """What could not be read is no release; once it can be read, the next run makes it whole."""
+    with unreadable(project / ".env"):
+        outcome = run("release")
+    assert outcome.code == 3
+    assert "v1.1.0 is not released: .env is unreadable" in outcome.err
+    assert "Created backup" not in (project / "CHANGELOG.md").read_text()
+    assert run("release").code == 0
+
+
+def test_a_dry_run_says_what_is_left_and_does_nothing(project: Path, run: Run) -> None:
+    """Every step is told, none is done."""
+    outcome = run("release", "--dry-run")
+
+    assert outcome.code == 0
+    assert outcome.out.count("would do") == 4
+    assert git(project, "tag") == ""
+    assert not (project / "backups").exists()
+
+
+def test_without_a_repository_or_commit_it_is_refused(project: Path, run: Run, tmp_path: Path) -> None:
+    """There must be something to tag."""
+    bare = tmp_path / "no-git"
+    bare.mkdir()
+    (bare / "VERSION").write_text("1.0.0\n")
+    for task in ("release", "tag"):
+        refused(run(task, "--root", str(bare)), 1, "git init")
+    git(bare, "init")
+    for task in ("release", "tag"):
+        refused(run(task, "--root", str(bare)), 1, "git commit")
+
+
+def test_a_tag_is_annotated_with_its_message(project: Path, run: Run) -> None:
+    """--message is the tag's own."""
+    assert "Tagged v1.1.0" in run("tag", "--message", "The first one").out
+    assert git(project, "tag", "-l", "--format=%(contents:subject)") == "The first one"
+    assert "Already tagged" in run("tag").out
+
+
+def test_a_dry_tag_makes_none(project: Path, run: Run) -> None:
+    """would tag, in so many words."""
+    assert "Would tag v1.1.0" in run("tag", "--dry-run").out
+    assert git(project, "tag") == ""
+
+
+def test_a_signature_that_cannot_be_made_is_one_clear_line(project: Path, run: Run) -> None:
+    """--sign without a key says so."""
+    outcome = run("tag", "--sign")
+
+    assert outcome.code == 1
+    assert len(outcome.err.splitlines()) == 1
+    assert git(project, "tag") == ""
+
+
+def test_tasks_can_be_chained(project: Path, run: Run) -> None:
+    """release and clean, backup and verify: one command line."""
+    run("release", "--version", "1.0.0")
+    outcome = run("release", "--version", "1.1.0", "clean", "--keep", "1")
+    assert outcome.code == 0, outcome
+    assert [path.name for path in (project / "backups").glob("v*")] == ["v1.1.0"]
+    assert run("backup", "verify").code == 0
+
+
+def test_help_is_for_a_newcomer(project: Path, run: Run) -> None:
+    """Every task and every flag says what it is for; -h never runs the task."""
+    for task in ("tag", "backup", "verify", "restore", "clean", "release"):
+        for line in ("-h", "--help"):
+            outcome = run(task, line)
+            assert outcome.code == 0
+            assert f"{task} [--options]" in outcome.out
+            assert "none" not in outcome.out
+    assert not (project / "backups").exists()
+    assert git(project, "tag") == ""
+
+
+def test_an_unexpected_error_is_one_line_and_debug_shows_where(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No traceback reaches a user; a developer can ask for it."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("never thought of")
+
+    monkeypatch.setattr(release_module, "release", fail)
+    refused(run("release"), 1, "unexpected RuntimeError: never thought of")
+    monkeypatch.setenv("INVOKE_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        run("release")
+
+
+def test_errors_are_an_object_too(project: Path, run: Run) -> None:
+    """With --json a failed run prints one object, and the line all the same."""
+    outcome = run("verify", "--json")
+
+    assert outcome.code == 10
+    assert outcome.json["exit"] == 10
+    assert "no backup" in outcome.json["error"]
+    assert "no backup" in outcome.err
+
+
+def test_a_wrong_root_is_one_clear_line(project: Path, run: Run) -> None:
+    """--root is a folder."""
+    refused(run("backup", "--root", "nowhere"), 1, "--root nowhere is not a folder")
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, number: int) -> None:
+    """Ctrl-C is 130, SIGTERM 143; nothing half-made stays."""
+    script = project / "tasks.py"
+    script.write_text(
+        "import os, sys\n"
+        f"sys.path.insert(0, {str(Path(release_module.__file__).parent.parent)!r})\n"
+        "import importlib.util\n"
+        f"spec = importlib.util.spec_from_file_location('recipes', {str(Path(release_module.__file__).parent.parent / 'tasks.py')!r})\n"
+        "recipes = importlib.util.module_from_spec(spec); sys.modules['recipes'] = recipes\n"
+        "spec.loader.exec_module(recipes)\n"
+        "ns = recipes.ns\n"
+        "import backup_lib.archive.intake as intake\n"
+        f"def stop(*_): os.kill(os.getpid(), {number}); import time; time.sleep(0.2); return b''\n"
+        "intake._read = stop\n"
+    )
+    done = invoke(project, "backup")
+    assert done.returncode == 128 + number, done
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in (project / "backups").iterdir() if path.name != ".lock"] == []

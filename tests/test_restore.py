@@ -1,0 +1,290 @@
+"""restore, as a person runs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import Run, archive_of, git, refused, setting
+
+
+@pytest.fixture
+def archive(project: Path, run: Run) -> Path:
+    """A published backup."""
+    return archive_of(run("backup", "--json"))
+
+
+def tree(folder: Path) -> dict[str, bytes | str]:
+    """Return every file and link below a folder, by path."""
+    return {
+        str(path.relative_to(folder)): os.readlink(path) if path.is_symlink() else path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+def test_without_a_target_it_makes_a_new_folder_and_says_so(archive: Path, project: Path, run: Run) -> None:
+    """The default overwrites nothing."""
+    outcome = run("restore")
+
+    assert outcome.code == 0
+    assert "to restored/v1.1.0" in outcome.out
+    restored = project / "restored" / "v1.1.0" / "heymarket-endpoint"
+    assert (restored / ".env").read_text() == "SECRET=1\n"
+    refused(run("restore"), 1, "would be overwritten")
+
+
+def test_it_is_the_tree_that_was_backed_up(archive: Path, project: Path, run: Run, tmp_path: Path) -> None:
+    """Whole means whole, even after the project is gone."""
+    before = {name: data for name, data in tree(project).items() if not name.startswith(SKIPPED)}
+    for name in before:
+        (project / name).unlink()
+
+    assert run("restore", "--version", "1.1.0", "--to", str(tmp_path / "new")).code == 0
+    assert tree(tmp_path / "new" / "heymarket-endpoint") == before
+
+
+SKIPPED = (".git/", "backups/", "node_modules/")
+
+
+@pytest.mark.parametrize("form", ["gz", "zst"])
+def test_stock_tools_extract_the_same_tree(project: Path, run: Run, tmp_path: Path, form: str) -> None:
+    """GNU tar and bsdtar give what restore gives: names, modes, links and times."""
+    (project / "link").symlink_to("src/server.js")
+    (project / "outside").symlink_to("/etc/hostname")
+    os.link(project / "package.json", project / "hard.json")
+    (project / "empty").mkdir(mode=0o750)
+    (project / ("long " * 40)).write_text("x")
+    os.utime(project / "src" / "server.js", (1, 1))
+    archive = archive_of(run("backup", "--json", "--format", form))
+    assert run("restore", "--to", str(tmp_path / "ours")).code == 0
+    for tool in ("tar", "bsdtar"):
+        folder = tmp_path / tool
+        folder.mkdir()
+        subprocess.run([tool, "-xpf", archive, "-C", folder], check=True)
+        assert listing(folder / "heymarket-endpoint") == listing(tmp_path / "ours" / "heymarket-endpoint")
+        subprocess.run(["diff", "-r", "--no-dereference", folder, tmp_path / "ours"], check=True)
+
+
+def listing(folder: Path) -> str:
+    """Return what GNU find says of every path."""
+    form = "%P %y %m %n %Ts %l\n"
+    done = subprocess.run(
+        ["find", ".", "-printf", form], cwd=folder, check=True, capture_output=True, text=True
+    )
+    return "\n".join(sorted(done.stdout.splitlines()))
+
+
+def test_globs_choose_what_is_restored(archive: Path, run: Run, tmp_path: Path) -> None:
+    """Patterns work as in .gitignore, at any depth, and may be repeated."""
+    to = tmp_path / "part"
+    assert run("restore", "--to", str(to), "--path", "*.json", "--path", "*.config.js").code == 0
+    assert set(tree(to)) == {"heymarket-endpoint/package.json", "heymarket-endpoint/src/app.config.js"}
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("src/", {"src/server.js", "src/app.config.js"}),
+        ("/package.json", {"package.json"}),
+        ("heymarket-endpoint/src/server.js", {"src/server.js"}),
+        ("src/**/*.js", {"src/server.js", "src/app.config.js"}),
+    ],
+)
+def test_a_path_may_be_a_folder_or_anchored(
+    archive: Path, run: Run, tmp_path: Path, pattern: str, names: set[str]
+) -> None:
+    """A folder stands for what is in it; a leading slash is the project's root."""
+    assert run("restore", "--to", str(tmp_path / "p"), "--path", pattern, "--strip-components", "1").code == 0
+    assert set(tree(tmp_path / "p")) == names
+
+
+def test_a_path_that_matches_nothing_is_refused(archive: Path, run: Run, tmp_path: Path) -> None:
+    """To restore nothing is no success."""
+    refused(run("restore", "--to", str(tmp_path / "p"), "--path", "*.cobol"), 1, "*.cobol")
+    assert not (tmp_path / "p").exists()
+
+
+def test_only_the_configuration_comes_back(archive: Path, run: Run, tmp_path: Path) -> None:
+    """--config-only restores configuration, ignored by git or not, and no sources."""
+    assert run("restore", "--to", str(tmp_path / "c"), "--config-only", "--strip-components", "1").code == 0
+    assert set(tree(tmp_path / "c")) == {".env", ".gitignore", "package.json", "src/app.config.js"}
+
+
+def test_the_configuration_is_what_the_settings_say(archive: Path, run: Run, tmp_path: Path) -> None:
+    """backup.config_patterns decides."""
+    with setting("CONFIG_PATTERNS", "*.md"):
+        assert (
+            run("restore", "--to", str(tmp_path / "c"), "--config-only", "--strip-components", "1").code == 0
+        )
+    assert set(tree(tmp_path / "c")) == {"CHANGELOG.md"}
+
+
+def test_overwriting_must_be_asked_for(archive: Path, run: Run, tmp_path: Path) -> None:
+    """never refuses, if-changed writes only what differs, always writes all."""
+    to = tmp_path / "to"
+    run("restore", "--to", str(to))
+    server = to / "heymarket-endpoint" / "src" / "server.js"
+    env = to / "heymarket-endpoint" / ".env"
+    server.write_text("mine\n")
+    refused(run("restore", "--to", str(to)), 1, "--overwrite if-changed")
+    assert server.read_text() == "mine\n"
+    inode = env.stat().st_ino
+    changed = run("restore", "--to", str(to), "--overwrite", "if-changed", "--json").json["result"]
+    assert (changed["files"], changed["unchanged"]) == (1, 5)
+    assert server.read_text() == "require('http');\n"
+    assert env.stat().st_ino == inode
+    assert run("restore", "--to", str(to), "--overwrite", "always", "--json").json["result"]["files"] == 6
+    assert env.stat().st_ino != inode
+    refused(run("restore", "--overwrite", "maybe"), 1, "--overwrite takes")
+
+
+def test_missing_files_are_added_without_being_asked(archive: Path, run: Run, tmp_path: Path) -> None:
+    """Into a folder that has none of the files, nothing stands in the way."""
+    to = tmp_path / "to"
+    to.mkdir()
+    (to / "other").write_text("other")
+
+    assert run("restore", "--to", str(to)).code == 0
+    assert (to / "other").read_text() == "other"
+
+
+def test_in_place_makes_a_safety_backup_and_says_how_to_go_back(
+    archive: Path, project: Path, run: Run
+) -> None:
+    """A restore over the project can be taken back with the command it prints."""
+    server = project / "src" / "server.js"
+    server.write_text("broken\n")
+    outcome = run("restore", "--version", "1.1.0", "--in-place", "--json")
+    assert outcome.code == 0
+    assert server.read_text() == "require('http');\n"
+    result = outcome.json["result"]
+    assert Path(result["safety"]).exists()
+    command = result["go_back"].split()
+    assert command[:2] == ["invoke", "restore"]
+    assert run(*command[1:]).code == 0
+    assert server.read_text() == "broken\n"
+
+
+def test_a_safety_backup_is_not_the_latest(archive: Path, project: Path, run: Run) -> None:
+    """What was broken when it was saved does not become what restore brings back by default."""
+    run("restore", "--in-place")
+
+    assert run("verify", "--json").json["result"]["archive"] == f"v1.1.0/{archive.name}"
+
+
+def test_a_damaged_archive_restores_nothing(archive: Path, run: Run, tmp_path: Path) -> None:
+    """A restore gives the whole tree as it was, or no folder at all."""
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 3] ^= 0xFF
+    archive.write_bytes(data)
+
+    assert run("restore", "--to", str(tmp_path / "d")).code == 4
+    assert list(tmp_path.glob("*d*/heymarket*")) == []
+    assert not (tmp_path / "d").exists()
+    assert not list(tmp_path.glob(".d.*"))
+
+
+def test_a_dry_run_writes_nothing(archive: Path, project: Path, run: Run) -> None:
+    """A dry run says what would be restored, and where."""
+    outcome = run("restore", "--dry-run")
+    assert outcome.code == 0
+    assert "Would restore 6 files" in outcome.out
+    assert not (project / "restored").exists()
+    run("restore", "--in-place", "--dry-run")
+    assert len(list((project / "backups").glob("v*"))) == 1
+
+
+def test_setup_and_test_run_the_projects_own_commands(archive: Path, run: Run, tmp_path: Path) -> None:
+    """Hooks run in the restored project, and their failure is the restore's."""
+    with setting("HOOKS_SETUP", "touch was-set-up"), setting("HOOKS_TEST", "test -f was-set-up"):
+        outcome = run("restore", "--to", str(tmp_path / "h"), "--setup", "--test")
+    assert outcome.code == 0, outcome
+    assert "Ran: touch was-set-up" in outcome.out
+    assert (tmp_path / "h" / "heymarket-endpoint" / "was-set-up").exists()
+    with setting("HOOKS_TEST", "false"):
+        refused(run("restore", "--to", str(tmp_path / "i"), "--test"), 1, "ended with 1")
+    refused(run("restore", "--to", str(tmp_path / "j"), "--test"), 1, "no test command is known")
+
+
+def test_any_archive_can_be_restored_by_its_path(project: Path, run: Run, tmp_path: Path) -> None:
+    """Plain archives of other makers, too, with and without a leading ./"""
+    for number, names in enumerate((["src", "package.json"], ["./src", "./package.json"])):
+        subprocess.run(["tar", "-czf", tmp_path / "plain.tar.gz", *names], check=True)
+        to = tmp_path / str(number)
+        assert run("restore", "--archive", str(tmp_path / "plain.tar.gz"), "--to", str(to)).code == 0
+        assert set(tree(to)) == {"package.json", "src/app.config.js", "src/server.js"}
+    refused(run("restore", "--archive", "nowhere.tar"), 10, "nowhere.tar")
+
+
+def test_links_out_of_a_foreign_archive_are_refused_unless_asked_for(
+    project: Path, run: Run, tmp_path: Path
+) -> None:
+    """Only an archive that this store published may point outside by itself."""
+    (project / "outside").symlink_to("/etc/hostname")
+    archive = archive_of(run("backup", "--json"))
+    assert run("restore", "--to", str(tmp_path / "own")).code == 0
+    copy = tmp_path / "copy.tar.gz"
+    shutil.copy(archive, copy)
+    refused(run("restore", "--archive", str(copy), "--to", str(tmp_path / "a")), 1, "--outside-links")
+    assert not (tmp_path / "a").exists()
+    assert run("restore", "--archive", str(copy), "--to", str(tmp_path / "b"), "--outside-links").code == 0
+    assert os.readlink(tmp_path / "b" / "heymarket-endpoint" / "outside") == "/etc/hostname"
+
+
+def test_a_link_in_the_target_is_never_followed(archive: Path, run: Run, tmp_path: Path) -> None:
+    """A folder of the target that was replaced by a link leads nowhere."""
+    to, elsewhere = tmp_path / "to", tmp_path / "elsewhere"
+    (to / "heymarket-endpoint").mkdir(parents=True)
+    elsewhere.mkdir()
+    (to / "heymarket-endpoint" / "src").symlink_to(elsewhere)
+
+    refused(run("restore", "--to", str(to), "--overwrite", "always"), 1, "move it away")
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_a_folder_in_the_way_of_a_file_is_refused_before_anything_is_written(
+    archive: Path, run: Run, tmp_path: Path
+) -> None:
+    """What cannot be done is said first."""
+    to = tmp_path / "to"
+    (to / "heymarket-endpoint" / "package.json").mkdir(parents=True)
+
+    refused(run("restore", "--to", str(to), "--overwrite", "always"), 1, "a folder stands at")
+    assert not (to / "heymarket-endpoint" / "src").exists()
+
+
+def test_what_a_killed_restore_left_is_swept(archive: Path, run: Run, tmp_path: Path) -> None:
+    """The next restore to the same place clears away what nobody holds any more."""
+    left = tmp_path / ".to.0a1b2c3d.partial"
+    left.mkdir()
+    (left / "half").write_text("")
+
+    assert run("restore", "--to", str(tmp_path / "to")).code == 0
+    assert not left.exists()
+
+
+def test_a_restore_stands_in_the_ledger(archive: Path, run: Run, tmp_path: Path) -> None:
+    """The ledger tells that a backup was restored, and where to."""
+    run("restore", "--to", str(tmp_path / "to"))
+
+    last = (archive.parent.parent / "ledger.jsonl").read_text().splitlines()[-1]
+    assert '"act":"restore"' in last
+    assert str(tmp_path / "to") in last
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "1.5"])
+def test_components_to_strip_are_a_whole_number(archive: Path, run: Run, text: str) -> None:
+    """A wrong number is one clear line."""
+    refused(run("restore", f"--strip-components={text}"), 1, "--strip-components")
+
+
+def test_stripping_too_much_is_refused(archive: Path, run: Run, tmp_path: Path) -> None:
+    """Two files must not end up as one."""
+    git(Path(), "status")
+    (Path("src") / "package.json").write_text("{}")
+    run("backup")
+    refused(run("restore", "--to", str(tmp_path / "s"), "--strip-components", "9"), 1, "nothing in")

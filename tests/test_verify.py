@@ -1,0 +1,232 @@
+"""verify, as a person runs it, on backups that are sound and on backups that are not."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from support import Run, archive_of, git, refused
+
+
+@pytest.fixture
+def archive(project: Path, run: Run) -> Path:
+    """A published backup."""
+    return archive_of(run("backup", "--json"))
+
+
+def damaged(run: Run, *arguments: str) -> str:
+    """Verify, assert that damage is reported with exit 4 and no traceback, and return the findings."""
+    outcome = run("verify", *arguments)
+    assert outcome.code == 4, outcome
+    assert "Traceback" not in outcome.err
+    return outcome.out
+
+
+def test_a_sound_backup_is_said_to_be_what_the_commit_holds(archive: Path, project: Path, run: Run) -> None:
+    """verify says which commit the backup holds, and what besides."""
+    commit = git(project, "rev-parse", "HEAD")[:12]
+    outcome = run("verify")
+
+    assert outcome.code == 0
+    assert f"v1.1.0 ({commit}) as committed, plus 1 ignored file\n" in outcome.out
+    assert "proved, 6 files" in outcome.out
+
+
+@pytest.mark.parametrize("depth", ["quick", "full", "restore"])
+def test_every_run_leaves_a_proof_in_the_ledger(archive: Path, run: Run, depth: str) -> None:
+    """The ledger tells when a backup was verified, how deep, and how it went."""
+    assert run("verify", "--depth", depth).code == 0
+
+    proof = json.loads((archive.parent.parent / "ledger.jsonl").read_text().splitlines()[-1])
+    assert (proof["act"], proof["depth"], proof["result"]) == ("prove", depth, "sound")
+    assert proof["archive"] == f"v1.1.0/{archive.name}"
+
+
+def test_a_dry_run_proves_nothing_in_the_ledger(archive: Path, run: Run) -> None:
+    """A dry run leaves the ledger as it is."""
+    before = (archive.parent.parent / "ledger.jsonl").read_bytes()
+
+    assert run("verify", "--dry-run").code == 0
+    assert (archive.parent.parent / "ledger.jsonl").read_bytes() == before
+
+
+def test_a_flipped_byte_names_the_file_it_hit(archive: Path, run: Run) -> None:
+    """Damage in one file's block names that file."""
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 3] ^= 1
+    archive.write_bytes(data)
+
+    findings = damaged(run)
+    assert "its SHA-256 is" in findings
+    assert archive.name in findings
+
+
+def test_a_cut_archive_is_reported(archive: Path, run: Run) -> None:
+    """A truncated archive is damage at any depth, and says how much is missing."""
+    archive.write_bytes(archive.read_bytes()[:-100])
+
+    for depth in ("quick", "full", "restore"):
+        assert "bytes, not the" in damaged(run, "--depth", depth)
+
+
+def test_an_empty_archive_is_reported(archive: Path, run: Run) -> None:
+    """Nothing left at all is damage, too."""
+    archive.write_bytes(b"")
+
+    assert "package.json" in damaged(run)
+
+
+def test_what_is_no_archive_is_reported(archive: Path, run: Run) -> None:
+    """A file of something else in its place is damage."""
+    archive.write_bytes(b"not an archive" * 100)
+
+    damaged(run)
+
+
+def test_an_archive_of_another_version_in_its_place_is_reported(archive: Path, run: Run) -> None:
+    """A sound archive, but the wrong one, is damage."""
+    other = archive_of(run("backup", "--version", "2.0.0", "--json"))
+    shutil.copy(other, archive)
+
+    assert "its SHA-256 is" in damaged(run, "--version", "1.1.0")
+    assert run("verify", "--version", "2.0.0").code == 0
+
+
+def test_bytes_after_the_end_are_reported(archive: Path, run: Run) -> None:
+    """Nothing may follow an archive."""
+    with archive.open("ab") as file:
+        file.write(b"\0" * 512)
+
+    damaged(run)
+
+
+def test_a_missing_archive_is_reported(archive: Path, run: Run) -> None:
+    """What was published and is gone is damage."""
+    archive.unlink()
+
+    assert "not there any more" in damaged(run, "--all")
+
+
+def test_a_missing_manifest_is_reported(archive: Path, run: Run) -> None:
+    """A published backup without its manifest is not whole."""
+    (archive.parent / "MANIFEST.txt").unlink()
+
+    assert "MANIFEST.txt is missing" in damaged(run)
+    assert "MANIFEST.txt is missing" in damaged(run, "--depth", "quick")
+
+
+def test_every_edited_line_of_a_manifest_is_reported(archive: Path, run: Run) -> None:
+    """The manifest must be what the archive says, to the byte."""
+    manifest = archive.parent / "MANIFEST.txt"
+    good = manifest.read_bytes()
+    lines = good.splitlines(keepends=True)
+    for number, line in enumerate(lines):
+        for other in (line[:-2] + b"?\n", b"", line + line):
+            manifest.write_bytes(b"".join([*lines[:number], other, *lines[number + 1 :]]))
+            if manifest.read_bytes() != good:
+                damaged(run)
+
+
+def test_a_manifest_of_another_archive_is_reported(archive: Path, run: Run) -> None:
+    """The manifest must speak of the archive beside it."""
+    other = archive_of(run("backup", "--version", "2.0.0", "--json"))
+    shutil.copy(other.parent / "MANIFEST.txt", archive.parent / "MANIFEST.txt")
+
+    damaged(run, "--version", "1.1.0")
+
+
+def test_an_older_archive_of_a_version_needs_no_manifest(archive: Path, run: Run) -> None:
+    """The manifest speaks of the newest archive; the ledger knows the others."""
+    run("backup")
+
+    outcome = run("verify", "--all")
+    assert outcome.code == 0
+    assert "2 backups verified, 0 with findings" in outcome.out
+
+
+def test_a_tag_that_moved_or_is_gone_is_reported(project: Path, run: Run) -> None:
+    """The tag must still be at the commit of the backup."""
+    run("tag")
+    run("backup")
+    assert run("verify").code == 0
+    git(project, "commit", "--allow-empty", "-m", "Second")
+    git(project, "tag", "-f", "v1.1.0")
+    assert "the tag v1.1.0 is now at" in damaged(run)
+    git(project, "tag", "-d", "v1.1.0")
+    assert "the tag v1.1.0 is now gone" in damaged(run)
+
+
+def test_a_commit_that_is_gone_is_reported(archive: Path, project: Path, run: Run) -> None:
+    """The commit of the backup must still be in the repository."""
+    shutil.rmtree(project / ".git")
+    git(project, "init")
+    git(project, "commit", "--allow-empty", "-m", "Other")
+
+    assert "is not in this repository" in damaged(run)
+
+
+def test_files_that_git_converts_are_not_called_damaged(project: Path, run: Run) -> None:
+    """Line endings that git changes on checkout do not hash to the blob, and that is said."""
+    (project / ".gitattributes").write_text("*.bat text eol=crlf\n")
+    (project / "run.bat").write_bytes(b"echo 1\r\necho 2\r\n")
+    git(project, "add", "-A")
+    git(project, "commit", "-m", "Batch")
+    archive = archive_of(run("backup", "--json"))
+
+    assert "1 as committed (converted by git)" in (archive.parent / "MANIFEST.txt").read_text()
+    assert run("verify").code == 0
+
+
+def test_a_plain_archive_of_an_older_script_is_verified_as_far_as_it_can_be(project: Path, run: Run) -> None:
+    """Archives of other makers are listed, read whole, and compared with a manifest if there is one."""
+    folder = project / "backups" / "v0.9.0"
+    folder.mkdir(parents=True)
+    subprocess.run(["tar", "-czf", folder / "old.tar.gz", "src", "package.json"], check=True)
+    assert run("verify", "--version", "0.9.0").code == 0
+    sums = subprocess.run(["sha256sum", "src/server.js"], check=True, capture_output=True).stdout
+    (folder / "MANIFEST.txt").write_bytes(sums)
+    assert run("verify", "--version", "0.9.0").code == 0
+    (folder / "MANIFEST.txt").write_bytes(b"0" * 64 + sums[64:])
+    assert "src/server.js: its content does not match" in damaged(run, "--version", "0.9.0")
+    (folder / "old.tar.gz").write_bytes((folder / "old.tar.gz").read_bytes()[:-30])
+    damaged(run, "--version", "0.9.0")
+
+
+def test_any_archive_can_be_verified_by_its_path(archive: Path, run: Run, tmp_path: Path) -> None:
+    """An archive outside the store is verified by its index; the ledger does not care."""
+    copy = tmp_path / "copy.tar.gz"
+    shutil.copy(archive, copy)
+    assert run("verify", "--archive", str(copy)).code == 0
+    copy.write_bytes(copy.read_bytes()[:-1])
+    damaged(run, "--archive", str(copy))
+    refused(run("verify", "--archive", "nowhere.tar.gz"), 10, "nowhere.tar.gz")
+
+
+def test_what_is_not_there_exits_10(project: Path, run: Run) -> None:
+    """No such backup has an exit code of its own."""
+    refused(run("verify"), 10, "no backup")
+    run("backup")
+    refused(run("verify", "--version", "9.9.9"), 10, "9.9.9")
+
+
+def test_a_depth_that_is_none_is_refused(project: Path, run: Run) -> None:
+    """There are three depths."""
+    refused(run("verify", "--depth", "deep"), 1, "--depth takes quick, full or restore")
+
+
+def test_the_json_of_findings_names_archive_and_file(archive: Path, run: Run) -> None:
+    """A program gets every finding, with the exit code in the object."""
+    archive.write_bytes(archive.read_bytes()[:-100])
+    outcome = run("verify", "--json")
+
+    assert outcome.code == 4
+    assert outcome.json["exit"] == 4
+    assert outcome.json["result"]["findings"][0]["archive"] == f"v1.1.0/{archive.name}"
+
+
+def test_all_of_an_empty_store_is_sound(project: Path, run: Run) -> None:
+    """Nothing there is nothing wrong."""
+    assert run("verify", "--all").code == 0
