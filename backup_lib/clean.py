@@ -133,7 +133,8 @@ class _Cleaning:
                 self._tell(fates, group, (True, "damaged, so it does not count; see invoke verify"))
         if len(groups) > keep > sound:
             raise DamageError(
-                f"only {sound} of the {counted(keep, what)} to keep can be proved; nothing was removed, see invoke verify --all"
+                f"only {sound} of the {counted(keep, what)} to keep can be proved, so nothing was removed; "
+                "see invoke verify --all"
             )
         return fates
 

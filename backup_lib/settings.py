@@ -102,8 +102,8 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
         name: value for source in (configured, flags) for name, value in source.items() if value is not None
     }
     for name in _LISTS:
-        if isinstance(given.get(name), str):
-            given[name] = [part.strip() for part in given[name].split(",") if part.strip()]
+        if isinstance(text := given.get(name), str):
+            given[name] = [part.strip() for part in text.split(",") if part.strip()]
     hooks = given.get("hooks")
     if isinstance(hooks, Mapping):
         given["hooks"] = {name: value for name, value in hooks.items() if value is not None}

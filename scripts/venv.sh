@@ -30,15 +30,16 @@ venv_is_ready() { # venv_is_ready LOCK
 }
 
 make_venv() { # make_venv LOCK
-  echo "Preparing the virtual environment (first use only) …" >&2
   # One that we made before is made anew; one that somebody else made is theirs, and only added to.
   [[ ! -e $venv/.made-by-scripts ]] || rm -rf "$venv"
   if [[ -e $venv ]]; then
     [[ -x $python ]] || fail "$venv is no virtual environment of this computer; remove it and try again"
+    echo "Installing what $1 names into $venv …" >&2
     rm -f "$venv"/.stamp-*
   else
     local base
     base=$(find_python) || exit
+    echo "Preparing the virtual environment (first use only) …" >&2
     trap 'rm -rf "$venv"' EXIT
     mkdir "$venv" && touch "$venv/.made-by-scripts" || fail "cannot write to $repository"
     if has_uv; then

@@ -10,8 +10,9 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import tasks
 from support import Run, archive_of, git, invoke, refused, setting, unreadable
+
+import tasks
 
 
 def test_it_says_where_the_archive_lies_and_that_it_is_not_proved(project: Path, run: Run) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import Run, git, invoke, refused, unreadable
 
+import tasks
 from backup_lib import release as release_module
 from backup_lib.errors import StoreError
 
@@ -231,18 +232,10 @@ def test_a_wrong_root_is_one_clear_line(project: Path, run: Run) -> None:
 @pytest.mark.parametrize("number", [2, 15])
 def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, number: int) -> None:
     """Ctrl-C is 130, SIGTERM 143; nothing half-made stays."""
-    script = project / "tasks.py"
-    script.write_text(
-        "import os, sys\n"
-        f"sys.path.insert(0, {str(Path(release_module.__file__).parent.parent)!r})\n"
-        "import importlib.util\n"
-        f"spec = importlib.util.spec_from_file_location('recipes', {str(Path(release_module.__file__).parent.parent / 'tasks.py')!r})\n"
-        "recipes = importlib.util.module_from_spec(spec); sys.modules['recipes'] = recipes\n"
-        "spec.loader.exec_module(recipes)\n"
-        "ns = recipes.ns\n"
-        "import backup_lib.archive.intake as intake\n"
-        f"def stop(*_): os.kill(os.getpid(), {number}); import time; time.sleep(0.2); return b''\n"
-        "intake._read = stop\n"
+    recipes = Path(tasks.__file__).read_text()
+    stop = f"import os, time, backup_lib.archive.intake as intake\ndef stop(*_):\n    os.kill(os.getpid(), {number})\n"
+    (project / "tasks.py").write_text(
+        f"{recipes}\n{stop}    time.sleep(1)\n    return b''\nintake._read = stop\n"
     )
     done = invoke(project, "backup")
     assert done.returncode == 128 + number, done

@@ -211,7 +211,7 @@ def test_setup_and_test_run_the_projects_own_commands(archive: Path, run: Run, t
 
 
 def test_any_archive_can_be_restored_by_its_path(project: Path, run: Run, tmp_path: Path) -> None:
-    """Plain archives of other makers, too, with and without a leading ./"""
+    """Plain archives of other makers, too, with and without a leading ``./``."""
     for number, names in enumerate((["src", "package.json"], ["./src", "./package.json"])):
         subprocess.run(["tar", "-czf", tmp_path / "plain.tar.gz", *names], check=True)
         to = tmp_path / str(number)

@@ -70,10 +70,10 @@ class Placement:
         yield from self.hard_links
         yield from (place for place, _ in self.links.values())
 
-    def drop(self, place: bytes) -> None:
-        """Leave out the file of a place: it is there already."""
-        self.contents.pop(place)
-        self.files = {name: kept for name, kept in self.files.items() if kept != place}
+    def keep(self, is_kept: Callable[[bytes, tuple[int, bytes]], bool]) -> None:
+        """Leave out the files whose place, with size and SHA-256, is not to be kept."""
+        self.contents = {out: content for out, content in self.contents.items() if is_kept(out, content)}
+        self.files = {name: out for name, out in self.files.items() if out in self.contents}
 
     def check(self) -> None:
         """Refuse what would be written over a link, or twice.
@@ -232,7 +232,7 @@ class _Extractor:
 
 
 def _stamp(member: Member) -> Stamp:
-    return Stamp(member.mode, member.mtime)
+    return Stamp(member.mode, member.mtime_ns)
 
 
 def place_plain(path: Path, wish: Wish) -> Placement:

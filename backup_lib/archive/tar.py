@@ -8,6 +8,7 @@ Reading also takes GNU long names, base-256 numbers and pre-POSIX headers.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from zlib import adler32
@@ -42,6 +43,8 @@ _KINDS: dict[bytes, Kind] = {
 _NAME, _PREFIX = 100, 155
 _MOST_OCTAL = {"uid": 0o7777777, "gid": 0o7777777, "size": 0o77777777777, "mtime": 0o77777777777}
 _NO_OWNER_NAMES = bytes(64)
+_TIME = re.compile(rb"(-?)([0-9]{1,18})(?:\.([0-9]*))?")
+"""Seconds since 1970, as far as the kernel counts them."""
 _MOST_META = 1 << 20
 """The largest extended header that is read: 1 MiB, as other strict readers have it."""
 
@@ -57,8 +60,8 @@ class Member:
     mode: int
     size: int
     """Bytes of content that follow the header."""
-    mtime: float
-    """Seconds since 1970."""
+    mtime_ns: int
+    """Nanoseconds since 1970."""
     link: bytes
 
 
@@ -301,7 +304,7 @@ def _member(record: bytes, meta: dict[bytes, bytes]) -> Member:
         kind=kind,
         mode=_number(record[100:108]) & 0o7777,
         size=size,
-        mtime=_seconds(meta[b"mtime"]) if b"mtime" in meta else _number(record[136:148]),
+        mtime_ns=_time(meta[b"mtime"] if b"mtime" in meta else b"%d" % _number(record[136:148])),
         link=meta.get(b"linkpath", record[157:257].split(b"\0", 1)[0]),
     )
 
@@ -329,14 +332,13 @@ def _decimal(text: bytes) -> int:
     return int(text)
 
 
-def _seconds(text: bytes) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = float("nan")
-    if not abs(seconds) < 1e18:
-        raise DamageError("an extended header has a time that is no number")
-    return seconds
+def _time(text: bytes) -> int:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise DamageError("a header has a time that is none")
+    sign, seconds, fraction = match.groups(b"")
+    nanoseconds = int(seconds) * 1_000_000_000 + int(fraction[:9].ljust(9, b"0"))
+    return -nanoseconds if sign else nanoseconds
 
 
 def _pax_records(body: bytes) -> dict[bytes, bytes]:

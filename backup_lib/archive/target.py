@@ -31,8 +31,8 @@ class Stamp:
 
     mode: int
     """Permission bits; those for set-user-ID, set-group-ID and sticky are dropped."""
-    mtime: float
-    """Seconds since 1970."""
+    mtime_ns: int
+    """Nanoseconds since 1970."""
 
 
 @dataclass(slots=True)
@@ -87,7 +87,7 @@ class Target:
                             f"{printable(path)} does not match its SHA-256; it was not restored"
                         )
                     os.fchmod(file, stamp.mode & 0o777)
-                    os.utime(file, ns=_nanoseconds(stamp))
+                    os.utime(file, ns=(stamp.mtime_ns, stamp.mtime_ns))
                     if self.merge:
                         os.fsync(file)
                 finally:
@@ -117,7 +117,7 @@ class Target:
         for path, target, stamp in self._links:
             self._place(path, partial(_symlink, target))
             with self._parent(path) as (fd, name):
-                os.utime(name, ns=_nanoseconds(stamp), dir_fd=fd, follow_symlinks=False)
+                os.utime(name, ns=(stamp.mtime_ns, stamp.mtime_ns), dir_fd=fd, follow_symlinks=False)
         for path, stamp in sorted(self._folders, key=lambda folder: folder[0].count(b"/"), reverse=True):
             self._stamp_folder(path, stamp)
 
@@ -141,7 +141,7 @@ class Target:
         fd = open_beneath(self.folder, path, OPEN_DIRECTORY)
         try:
             os.fchmod(fd, stamp.mode & 0o777)
-            os.utime(fd, ns=_nanoseconds(stamp))
+            os.utime(fd, ns=(stamp.mtime_ns, stamp.mtime_ns))
         finally:
             os.close(fd)
 
@@ -151,6 +151,14 @@ class Target:
             with self._parent(path) as (fd, name):
                 return stat.S_IFMT(os.stat(name, dir_fd=fd, follow_symlinks=False).st_mode)
         except FileNotFoundError:
+            return None
+
+    def link_at(self, path: bytes) -> bytes | None:
+        """Return the target of the symlink at `path`, or None where none is."""
+        try:
+            with self._parent(path) as (fd, name):
+                return os.readlink(name, dir_fd=fd)
+        except OSError:
             return None
 
     def holds(self, path: bytes, size: int, digest: bytes) -> bool:
@@ -196,8 +204,3 @@ def _symlink(target: bytes, name: bytes, folder: int) -> None:
 def _unlink(name: bytes, folder: int) -> None:
     with suppress(FileNotFoundError):
         os.unlink(name, dir_fd=folder)
-
-
-def _nanoseconds(stamp: Stamp) -> tuple[int, int]:
-    at = int(stamp.mtime * 1_000_000_000) if isinstance(stamp.mtime, float) else stamp.mtime * 1_000_000_000
-    return at, at

@@ -56,6 +56,11 @@ class Pattern:
         return tuple(self.body.split("/"))
 
     @property
+    def is_name(self) -> bool:
+        """Whether it can match single names only, never a path of several."""
+        return not self.anchored or ("/" not in self.body and "**" not in self.body)
+
+    @property
     def expression(self) -> str:
         """The regular expression; it starts where the path starts, or the name where not anchored."""
         return f"^{_translated(self.body, self.anchored)}{FOLDER if self.folders_only else FILE}"

@@ -57,6 +57,7 @@ BUILT_IN = (
 )
 """gitignore patterns of what can be made again, and of what ``restore`` makes."""
 
+_TOGETHER = 100  # patterns that RE2's memory is enough for, unless they are huge
 _PARTIAL = re.compile(rb"\..+\.[0-9a-f]{8}\.partial", re.DOTALL)
 _BUILT_IN_RANK, _GITIGNORE_RANK, _EXCLUDE_RANK, _BACKUPIGNORE_RANK, _INCLUDE_RANK, _STORE_RANK = range(6)
 
@@ -89,17 +90,20 @@ class _Matcher:
         self.literals = {
             pattern.literal: number for number, pattern in patterns if pattern.literal is not None
         }
-        self.numbers = [number for number, _ in globs]
-        self.spec = _spec([pattern for _, pattern in globs]) if globs else None
+        self.specs = [
+            spec
+            for start in range(0, len(globs), _TOGETHER)
+            for spec in _specs(globs[start : start + _TOGETHER])
+        ]
         self.idle = not patterns
 
     def number(self, text: str, ending: str) -> int:
-        number = self.literals.get(text, -1)
-        if self.spec is not None:
-            index = self.spec.check_file(text + ending).index
+        literal = self.literals.get(text, -1)
+        for numbers, spec in reversed(self.specs):
+            index = spec.check_file(text + ending).index
             if index is not None:
-                return max(number, self.numbers[index])
-        return number
+                return max(literal, numbers[index])
+        return literal
 
 
 class _Names:
@@ -107,34 +111,45 @@ class _Names:
 
     def __init__(self, patterns: _Numbered) -> None:
         self.matcher = _Matcher(patterns)
-        self.answers = self.matcher.literals if self.matcher.spec is None else {}
+        self.answers = {} if self.matcher.specs else self.matcher.literals
 
     def number(self, name: str, ending: str) -> int:
         answer = self.answers.get(name)
         if answer is None:
-            if self.matcher.spec is None:
+            if not self.matcher.specs:
                 return -1
             answer = self.answers[name] = self.matcher.number(name, ending)
         return answer
 
 
-def _spec(patterns: list[Pattern]) -> PathSpec[RegexPattern]:
+def _specs(globs: _Numbered) -> list[tuple[list[int], PathSpec[RegexPattern]]]:
+    """Compile patterns into as few sets as RE2 has the memory for.
+
+    Raises `SettingsError` for a pattern that is too large on its own.
+    """
     from pathspec import PathSpec
     from pathspec.pattern import RegexPattern
+    from re2 import error
 
-    return PathSpec(
-        [RegexPattern(re.compile(pattern.expression), True) for pattern in patterns], backend="re2"
-    )
+    expressions = [RegexPattern(re.compile(pattern.expression), True) for _, pattern in globs]
+    try:
+        return [([number for number, _ in globs], PathSpec(expressions, backend="re2"))]
+    except error as cause:
+        if len(globs) == 1:
+            shown = printable(globs[0][1].text[:40].encode("latin-1"))
+            raise SettingsError(f"the pattern {shown}… is too large; make it shorter") from cause
+    half = len(globs) // 2
+    return _specs(globs[:half]) + _specs(globs[half:])
 
 
 class _Table:
     """The patterns of a layer that can match files, or those that can match folders."""
 
     def __init__(self, patterns: _Numbered) -> None:
-        shallow = [(number, pattern) for number, pattern in patterns if len(pattern.parts) == 1]
+        shallow = [(number, pattern) for number, pattern in patterns if pattern.is_name]
         self.top = _Names(shallow)
         self.below = _Names([(number, pattern) for number, pattern in shallow if not pattern.anchored])
-        self.paths = _Matcher([(number, pattern) for number, pattern in patterns if len(pattern.parts) > 1])
+        self.paths = _Matcher([(number, pattern) for number, pattern in patterns if not pattern.is_name])
 
 
 class _Layer:

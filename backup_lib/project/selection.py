@@ -7,6 +7,7 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +21,6 @@ __all__ = ["Dropped", "Selection", "States", "select"]
 States = Callable[[Sequence[tuple[bytes, int]]], Sequence[GitState]]
 """Told path and size of each file, hard link and symlink (length of its target); answers in that order."""
 
-_LARGEST_IGNORE_FILE = 1 << 24
 _KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 _NOT_KEPT = {
     stat.S_IFSOCK: "socket",
@@ -226,10 +226,11 @@ def _without_empty_ways(found: list[_Found]) -> list[_Found]:
 
 
 def _sources(found: list[_Found], states: States | None) -> Iterator[Source]:
-    answers: dict[bytes, GitState] = {}
+    answers: Iterator[GitState] = repeat("")
     if states is not None:
-        sights = [(thing.path, _size_in_git(thing)) for thing in found if thing.kind != "directory"]
-        answers = {path: state for (path, _), state in zip(sights, states(sights), strict=True)}
+        answers = iter(
+            states([(thing.path, _size_in_git(thing)) for thing in found if thing.kind != "directory"])
+        )
     for path, kind, facts, link, _ in found:
         yield Source(
             path=path,
@@ -243,7 +244,7 @@ def _sources(found: list[_Found], states: States | None) -> Iterator[Source]:
             device=facts.st_dev,
             inode=facts.st_ino,
             link=link,
-            state=answers.get(path, ""),
+            state="" if kind == "directory" else next(answers),
         )
 
 
@@ -275,4 +276,4 @@ def _read_ignore_file(folder: int, name: bytes) -> bytes:
     with open(fd, "rb") as file:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a plain file")
-        return file.read(_LARGEST_IGNORE_FILE)
+        return file.read()

@@ -14,6 +14,7 @@ __all__ = ["Blob", "Standing", "files_of", "standing_of"]
 
 _FILE_MODES = (b"100644", b"100755", b"120000")
 _GITLINK = b"160000"
+_PLAIN = (b"H 100644 ", b"H 100755 ", b"H 120000 ")
 _NO_FILTER = (b"unspecified", b"unset", b"set", b"")
 _STATUS = (
     "status",
@@ -104,15 +105,15 @@ def _compared(tree: WorkTree, commit: str | None) -> _Comparison:
         asked.append(_listing(tree, commit, "--long"))
     answers = [answer.checked("comparing the tree with the commit") for answer in tree.ask_together(asked)]
     changes = dict(_changes(answers[0], tree.prefix))
-    entries = list(_index(answers[1], tree.prefix))
+    unusual = dict(_index(answers[1], tree.prefix))
     blobs = dict(_tree(answers[2], tree.prefix)) if commit is not None else {}
     links = {path for path, blob in blobs.items() if blob.mode == _GITLINK}
-    links.update(path for path, mode, _ in entries if mode == _GITLINK)
+    links.update(path for path, mode in unusual.items() if mode == _GITLINK)
     return _Comparison(
         tree=tree,
         blobs={path: blob for path, blob in blobs.items() if blob.mode in _FILE_MODES},
         submodules=tuple(path + b"/" for path in sorted(links)),
-        changed=frozenset(changes).union(path for path, _, watched in entries if not watched),
+        changed=frozenset(changes).union(unusual) - links,
         gone=frozenset(path for path, gone in changes.items() if gone),
     )
 
@@ -182,12 +183,12 @@ def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool]]:
             yield path.removeprefix(prefix), states.endswith(b"D")
 
 
-def _index(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Read ``ls-files -s -v -z``: each path, its mode, and whether git looks for changes in it.
+def _index(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Read ``ls-files -s -v -z``: path and mode of submodules, and of files git does not look at.
 
     It was told not to by ``update-index --assume-unchanged`` or ``--skip-worktree``.
     """
     for line in output.split(b"\0")[:-1]:
-        facts, _, path = line.partition(b"\t")
-        tag, mode, _ = facts.split(b" ", 2)
-        yield path.removeprefix(prefix), mode, tag.isupper() and tag != b"S"
+        if not line.startswith(_PLAIN):
+            facts, _, path = line.partition(b"\t")
+            yield path.removeprefix(prefix), facts.split(b" ", 2)[1]

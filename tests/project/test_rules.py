@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from backup_lib.errors import ProjectError, SettingsError
@@ -229,9 +229,30 @@ def test_patterns_are_bytes(tree: Tree) -> None:
     assert kept(chosen(tree)) == {b".backupignore", "caf\u00e9".encode(), b"x\xfe"}
 
 
+def test_any_number_of_patterns(tree: Tree) -> None:
+    """Thousands of patterns are all heard, the last one that matches decides."""
+    lines = [f"*a{number}*b*" for number in range(3000)] + ["!*a7*b*", f"{'x' * 200}/**/{'*y' * 40}"]
+    tree.write(".backupignore", content="\n".join(lines).encode())
+    tree.write("a2b", "a2999b", "a7b")
+
+    selection = chosen(tree)
+
+    assert dropped(selection) == {
+        b"a2999b": "*a2999*b* (.backupignore:3000)",
+        b"a2b": "*a2*b* (.backupignore:3)",
+    }
+    assert kept(selection) == {b".backupignore", b"a7b"}
+
+
+def test_a_huge_pattern_is_named(tree: Tree) -> None:
+    """A pattern beyond what the matcher can hold is one clear line, whatever stands around it."""
+    with pytest.raises(SettingsError, match=r"the pattern h\*+… is too large"):
+        rules_for(Settings(exclude=("*a", "h" + "*[!a]" * 20_000, "*b")), tree.root)
+
+
 PIECES = st.sampled_from(
-    ["a", "b", "ab", "foo", "-", ".", "/", "*", "**", "?", "!", "\\", "**/", "/**", "/**/", "a*", "*b", "[ab]", "[!a]",
-     "[^b]", "[a-c]", "[a-", "[]", "[]a]", "[[:alpha:]]", "[[:x:]]", "[[:]", "[[:a]", "[a\\]b]", "[\\a-b]"]
+    ["a", "b", "ab", "foo", "-", ".", "/", "*", "**", "?", "!", "\\", "**/", "/**", "/**/", "a*", "*b", "[ab]",
+     "[!a]", "[^b]", "[a-c]", "[a-", "[]", "[]a]", "[[:alpha:]]", "[[:x:]]", "[[:]", "[[:a]", "[a\\]b]", "[\\a-b]"]
 )  # fmt: skip
 PATTERNS = st.lists(st.lists(PIECES, min_size=1, max_size=5).map("".join), min_size=1, max_size=4)
 PATHS = st.lists(
@@ -243,6 +264,9 @@ PATHS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(lines=PATTERNS, paths=PATHS)
+@example(["foo**/**", "a/**", "!a/b"], ["foo", "a/b", "a/c"])
+@example(["*a", "!/**/", "/b**"], ["a/b", "b/c/d", "a/a"])
+@example(["a**/b", "/**\\/c", "[\\a-c]]", "[[:]"], ["ab", "axb", "a/x/b", "c", "x/c", "b]", ":", "["])
 def test_matches_exactly_what_git_matches(lines: list[str], paths: list[str]) -> None:
     """For any patterns and any tree, the files that are kept are those git does not ignore."""
     with tempfile.TemporaryDirectory() as folder:
@@ -264,7 +288,9 @@ def test_matches_exactly_what_git_matches(lines: list[str], paths: list[str]) ->
         }
         files = sorted(path for path in everything if not path.startswith(".git/"))
         asked = ["git", "-C", folder, "check-ignore", "--no-index", "--stdin", "-z"]
-        told = subprocess.run(asked, input="\0".join(files).encode(), capture_output=True)
+        told = subprocess.run(
+            asked, input="\0".join(f"./{path}" for path in files).encode(), capture_output=True
+        )
 
-    ignored = set(told.stdout.decode().split("\0"))
+    ignored = {path.removeprefix("./") for path in told.stdout.decode().split("\0")}
     assert {os.fsdecode(path) for path in kept(selection)} == (set(files) - ignored) | {"kept.always"}
