@@ -9,6 +9,8 @@ Five layers, the weakest first; the strongest one with a word about a path decid
 5. ``include`` of the settings, which brings back what any of the others dropped.
 
 Within one file or setting the last matching pattern decides, and the file in the deeper folder wins.
+A ``!`` in ``.gitignore`` says that git does not ignore a path; it does not bring back what a built-in
+pattern drops, or the usual ``*``, ``!*/`` would back up ``.git`` and ``node_modules``.
 Nothing brings back the store and what an interrupted run left behind.
 """
 
@@ -188,11 +190,17 @@ class Scope:
         if self.rules.never_kept(parent, name):
             return THE_STORE
         text = name.decode("latin-1")
+        pardoned = False
         for layer in self.layers:
             found = layer.deciding(parent, text, folder)
-            if found is not None:
-                rule, drops = found
-                return rule if drops and not self.rules.includes(parent, name, folder) else None
+            if found is None or (pardoned and found[0].rank == _GITIGNORE_RANK):
+                continue
+            rule, drops = found
+            if drops:
+                return None if self.rules.includes(parent, name, folder) else rule
+            if rule.rank != _GITIGNORE_RANK:
+                return None
+            pardoned = True
         return None
 
     def entered(self, folder: bytes, gitignore: bytes | None, backupignore: bytes | None) -> Scope:
