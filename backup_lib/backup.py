@@ -13,6 +13,8 @@ import msgspec
 
 from backup_lib.archive import writer
 from backup_lib.archive.reader import open_archive, open_for_reading
+from backup_lib.archive.reuse import Reuse
+from backup_lib.archive.trailer import ReadAt
 from backup_lib.errors import DamageError, SettingsError, StoreError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY
 from backup_lib.model import Entry, GitState, Header, Problem
@@ -168,7 +170,8 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
     with place.store.writing("backup"):
         seen = look(place, order)
         with _draft(place, seen.header, order.daily) as draft:
-            written = _write(place, seen, draft)
+            with _newest_of_its_kind(place, seen.header, order.fresh) as before:
+                written = _write(place, seen, draft, before)
             proved = _commit(place, draft, written)
     return msgspec.structs.replace(
         _result(place, seen, proved),
@@ -216,11 +219,34 @@ def _draft(place: Workplace, header: Header, daily: bool) -> Iterator[ReleaseDra
             yield draft
 
 
-def _write(place: Workplace, seen: Look, draft: Draft) -> Written:
+@contextmanager
+def _newest_of_its_kind(place: Workplace, header: Header, fresh: bool) -> Iterator[Reuse | None]:
+    """Yield the newest backup of the project in the same format, to copy blocks from."""
+    made = [
+        backup
+        for backup in place.store.backups()
+        if backup.kind != "plain" and backup.format == header.format
+    ]
+    if fresh or not made:
+        yield None
+        return
+    with open_for_reading(made[-1].archive) as (read_at, size):
+        yield _reuse(read_at, size, header)
+
+
+def _reuse(read_at: ReadAt, size: int, header: Header) -> Reuse | None:
+    try:
+        reader = open_archive(read_at, size)
+        return Reuse(reader, header) if reader else None
+    except DamageError:
+        return None
+
+
+def _write(place: Workplace, seen: Look, draft: Draft, before: Reuse | None) -> Written:
     root = os.open(place.root, OPEN_DIRECTORY)
     selection = seen.selection
     try:
-        tree = writer.Tree(root, selection.sources, selection.problems)
+        tree = writer.Tree(root, selection.sources, selection.problems, before)
         with place.console.bar(f"Backing up {seen.header.project}", selection.bytes) as advance:
             done = writer.write_archive(draft.file, seen.header, tree, advance)
     finally:

@@ -233,10 +233,12 @@ def test_a_wrong_root_is_one_clear_line(project: Path, run: Run) -> None:
 def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, number: int) -> None:
     """Ctrl-C is 130, SIGTERM 143; nothing half-made stays."""
     recipes = Path(tasks.__file__).read_text()
-    stop = f"import os, time, backup_lib.archive.intake as intake\ndef stop(*_):\n    os.kill(os.getpid(), {number})\n"
-    (project / "tasks.py").write_text(
-        f"{recipes}\n{stop}    time.sleep(1)\n    return b''\nintake._read = stop\n"
+    stop = (
+        "import os, time, backup_lib.archive.intake as intake\n"
+        f"def stop(*_): os.kill(os.getpid(), {number}); time.sleep(1); return b''\n"
+        "intake._read = stop\n"
     )
+    (project / "tasks.py").write_text(f"{recipes}\n{stop}")
     done = invoke(project, "backup")
     assert done.returncode == 128 + number, done
     assert "Traceback" not in done.stderr

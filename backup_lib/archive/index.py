@@ -15,7 +15,7 @@ import msgspec
 from backup_lib.errors import DamageError
 from backup_lib.model import Block, Header, Summary
 
-__all__ = ["IndexWriter", "read_records"]
+__all__ = ["IndexWriter", "read_bodies", "read_records"]
 
 Record = Header | Block | Summary
 
@@ -51,15 +51,23 @@ def read_records(payload: Iterable[bytes]) -> Iterator[Record]:
 
     Raises `DamageError` where it is damaged, in another order, or goes on after its end.
     """
+    for letter, body in read_bodies(payload):
+        try:
+            yield _DECODERS[letter].decode(body)
+        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+            raise DamageError(f"the index has a record that cannot be read ({error})") from error
+
+
+def read_bodies(payload: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the letter of each record of an index, and its msgpack.
+
+    Raises `DamageError` where the index is damaged, in another order, or goes on after its end.
+    """
     expected = b"H"
     for letter, body in _split(_inflate(payload)):
         if letter not in expected:
             raise DamageError("the index has a record out of order")
-        try:
-            record = _DECODERS[letter].decode(body)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
-            raise DamageError(f"the index has a record that cannot be read ({error})") from error
-        yield record
+        yield letter, body
         expected = b"" if letter == b"S" else b"BS"
     if expected:
         raise DamageError("the index ends too early")

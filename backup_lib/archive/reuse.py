@@ -1,0 +1,94 @@
+"""Blocks of an earlier archive that can be copied instead of being made again.
+
+A block is reused where its fingerprint says that the scan saw all its sources as they were then.
+A source that changed within two seconds of that earlier scan may have changed once more
+without a trace in its times (what git calls "racily clean"): it is never trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import sha256
+
+import msgspec
+
+from backup_lib.archive.index import read_bodies
+from backup_lib.archive.reader import Reader
+from backup_lib.model import Block, Entry, Header, Source
+
+__all__ = ["Reuse", "Reused"]
+
+_RACY_NS = 2_000_000_000
+
+
+class Reused(msgspec.Struct, frozen=True):
+    """A block as it lies in the earlier archive."""
+
+    packed: bytes
+    block: Block
+
+
+class _PackedBlock(msgspec.Struct, array_like=True):
+    """A `Block` whose entries are left as they are packed."""
+
+    length: int
+    size: int
+    digest: bytes
+    fingerprint: bytes
+    entries: msgspec.Raw
+
+
+class Reuse:
+    """What an earlier archive has to offer for a new one."""
+
+    def __init__(self, reader: Reader, head: Header) -> None:
+        """Look through the index of `reader`; nothing is offered where `head` asks for other blocks.
+
+        Raises `DamageError` where that index is damaged.
+        """
+        self._reader = reader
+        self._trusted_ns = reader.header.scanned_ns - _RACY_NS
+        self._blocks: dict[bytes, tuple[int, _PackedBlock]] = {}
+        if head.scanned_ns and _makes_the_same_blocks(reader.header, head):
+            self._collect()
+
+    def _collect(self) -> None:
+        decoder = msgspec.msgpack.Decoder(_PackedBlock)
+        offset = 0
+        for letter, body in read_bodies([self._reader.index]):
+            if letter == b"B":
+                block = decoder.decode(body)
+                if block.fingerprint:
+                    self._blocks[block.fingerprint] = (offset, block)
+                offset += block.length
+
+    def trusts(self, sources: Iterable[Source]) -> bool:
+        """Whether no file of them changed so late that its times may not tell of the next change."""
+        return all(
+            max(source.mtime_ns, source.ctime_ns) < self._trusted_ns
+            for source in sources
+            if source.kind != "directory"
+        )
+
+    def has(self, fingerprint: bytes) -> bool:
+        """Whether there is a block of that fingerprint."""
+        return fingerprint in self._blocks
+
+    def take(self, fingerprint: bytes) -> Reused | None:
+        """Return a block, its bytes checked against their digest; None where it is not there, or damaged."""
+        offset, found = self._blocks.get(fingerprint, (0, None))
+        if found is None:
+            return None
+        packed = self._reader.read_at(offset, found.length)
+        if sha256(packed).digest() != found.digest:
+            return None
+        entries = msgspec.msgpack.decode(found.entries, type=tuple[Entry, ...])
+        return Reused(packed, Block(found.length, found.size, found.digest, found.fingerprint, entries))
+
+
+def _makes_the_same_blocks(before: Header, now: Header) -> bool:
+    return before.scanned_ns > 0 and (before.project, before.format, before.level) == (
+        now.project,
+        now.format,
+        now.level,
+    )

@@ -1,0 +1,142 @@
+"""Blocks that are copied from the backup before: the same archive, sooner, and never a wrong byte."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from support import Run, archive_of
+
+from backup_lib.archive import maker
+from backup_lib.archive.reader import open_archive, open_for_reading
+
+
+@pytest.fixture
+def big_project(project: Path) -> Path:
+    """Give the project enough files for many blocks, old enough to be trusted."""
+    numbers = random.Random(1)
+    for folder in range(8):
+        (project / "src" / str(folder)).mkdir()
+        for name in range(40):
+            data = numbers.randbytes(300) * numbers.randrange(1, 60)
+            (project / "src" / str(folder) / f"{name}.txt").write_bytes(data)
+    (project / "large.bin").write_bytes(numbers.randbytes(3_000_000))
+    time.sleep(2.1)
+    return project
+
+
+def made(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Path, int]:
+    """Make a backup; return its archive and how many files were read for it."""
+    taken: list[object] = []
+    real_take, real_opened = maker.take_file, maker.opened
+    with monkeypatch.context() as patch:
+        patch.setattr(maker, "take_file", lambda *given: taken.append(1) or real_take(*given))
+        patch.setattr(maker, "opened", lambda *given: taken.append(1) or real_opened(*given))
+        archive = archive_of(run("backup", "--json", *arguments))
+    return archive, len(taken)
+
+
+@pytest.mark.parametrize("form", ["gz", "zst"])
+def test_what_did_not_change_is_not_read_again(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """A second backup reads no file, a third only those in the blocks of what changed; all are sound."""
+    _, first = made(run, monkeypatch, "--format", form)
+    _, second = made(run, monkeypatch, "--format", form)
+    (big_project / "src" / "3" / "7.txt").write_text("changed\n")
+    archive, third = made(run, monkeypatch, "--format", form)
+
+    assert first > 320
+    assert second == 0
+    assert 0 < third < 60
+    assert run("verify", "--all", "--depth", "restore").code == 0
+    with open_for_reading(archive) as (read_at, size):
+        reader = open_archive(read_at, size)
+        assert reader is not None
+        assert {entry.state for entry in reader.entries() if entry.path == b"large.bin"} == {"untracked"}
+
+
+def test_fresh_reads_everything(big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--fresh reuses nothing, and so does another level."""
+    _, first = made(run, monkeypatch)
+    _, fresh = made(run, monkeypatch, "--fresh")
+    _, other = made(run, monkeypatch, "--level", "fast")
+
+    assert first == fresh == other
+
+
+def test_the_result_is_that_of_a_fresh_backup(big_project: Path, run: Run, tmp_path: Path) -> None:
+    """Copied or made, the tree that comes out is the same."""
+    run("backup")
+    (big_project / "src" / "1" / "1.txt").unlink()
+    (big_project / "src" / "2" / "new.txt").write_text("new")
+    copied = archive_of(run("backup", "--json"))
+    fresh = archive_of(run("backup", "--json", "--fresh"))
+
+    streams = [
+        subprocess.run(["gzip", "-dc", each], check=True, capture_output=True).stdout
+        for each in (copied, fresh)
+    ]
+    assert streams[0] == streams[1]
+
+
+def test_a_file_that_changed_just_before_the_last_backup_is_read_again(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within two seconds a change may leave no trace in a file's times, so it is not trusted."""
+    _, first = made(run, monkeypatch)
+    _, second = made(run, monkeypatch)
+
+    assert first == second > 0
+
+
+def test_new_times_alone_make_a_block_anew(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A touched file is read again, even with its old time put back: the inode's own time tells."""
+    made(run, monkeypatch)
+    path = big_project / "src" / "0" / "0.txt"
+    seen = path.stat()
+    path.write_bytes(b"x" * seen.st_size)
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    archive, taken = made(run, monkeypatch)
+
+    assert taken > 0
+    stream = subprocess.run(
+        ["tar", "-xOzf", archive, "heymarket-endpoint/src/0/0.txt"], check=True, capture_output=True
+    )
+    assert stream.stdout == b"x" * seen.st_size
+
+
+def test_a_damaged_backup_before_gives_no_block(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every copied block is checked against its digest; a damaged one is made anew."""
+    before, first = made(run, monkeypatch)
+    data = bytearray(before.read_bytes())
+    for at in range(1000, len(data) - 50_000, 1000):
+        data[at] ^= 1
+    before.write_bytes(data)
+    archive, second = made(run, monkeypatch)
+
+    assert second > first // 2
+    assert run("verify", "--archive", str(archive)).code == 0
+
+
+def test_hard_links_keep_the_digest_of_their_file(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copied block with a hard link tells the digest that its file has now."""
+    os.link(big_project / "src" / "0" / "0.txt", big_project / "src" / "7" / "zz.txt")
+    time.sleep(2.1)
+    made(run, monkeypatch)
+    (big_project / "src" / "0" / "0.txt").write_text("both names\n")
+    archive, _ = made(run, monkeypatch)
+
+    assert run("verify").code == 0
+    name = "heymarket-endpoint/src/7/zz.txt"
+    assert f"  {name}\n" in (archive.parent / "MANIFEST.txt").read_text()
