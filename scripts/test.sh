@@ -15,5 +15,5 @@ stage "ruff check" "$python" -m ruff check
 stage "ruff format" "$python" -m ruff format --check
 stage "mypy --strict" "$python" -m mypy --strict
 stage "lint-imports" "$python" -c 'from importlinter.cli import lint_imports_command as lint; lint()'
-[[ $# -gt 0 ]] || set -- --numprocesses=auto --dist=worksteal --cov --cov-report=term-missing:skip-covered
+[[ $# -gt 0 ]] || set -- --numprocesses=auto --dist=loadfile --cov --cov-report=term-missing:skip-covered
 stage "pytest" "$python" -m pytest "$@"
