@@ -221,20 +221,21 @@ def _refuse_dirty(place: Workplace, version: str, allow_dirty: bool) -> None:
 def _dirt(place: Workplace, seen: Look) -> list[str]:
     """Return what of the tree is not as committed, as lines for a person."""
     changelog = os.fsencode(os.path.normpath(place.settings.changelog))
-    dirt = [
-        f"{printable(source.path)} is {source.state}"
-        for source in seen.selection.sources
-        if source.state in ("modified", "untracked")
-        and not (source.path == changelog and _only_notes(place, changelog))
-    ]
-    deleted = sorted(seen.standing.deleted) if seen.standing else []
-    return dirt + [f"{printable(path)} is deleted" for path in deleted]
+    standing = seen.standing
+    dirt = {source.path: "untracked" for source in seen.selection.sources if source.state == "untracked"}
+    if standing is not None:
+        dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
+    if changelog in dirt and _only_notes(place, changelog):
+        del dirt[changelog]
+    return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
 
 
 def _only_notes(place: Workplace, path: bytes) -> bool:
     """Whether the changelog differs from the committed one by nothing but what releases noted."""
     repository = place.repository
     if repository is None or repository.commit is None:
+        return False
+    if not _changelog(place).exists():
         return False
     with translated(ProjectError, "reading the changelog"):
         return only_notes_differ(repository.file_at(repository.commit, path), _changelog(place).read_bytes())

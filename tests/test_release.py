@@ -81,6 +81,19 @@ def test_a_dirty_tree_is_refused_unless_allowed(project: Path, run: Run) -> None
     assert "src/server.js is deleted" in outcome.err
 
 
+def test_a_changed_file_that_no_backup_holds_is_dirt_too(project: Path, run: Run) -> None:
+    """The tag speaks of all that is committed, whatever the rules leave out."""
+    (project / "build").mkdir()
+    (project / "build" / "pack.js").write_text("pack\n")
+    git(project, "add", "-f", "build")
+    git(project, "commit", "-m", "Pack")
+    (project / "build" / "pack.js").write_text("changed\n")
+    refused(run("release"), 1, "build/pack.js is modified")
+    git(project, "checkout", "build")
+    assert run("release").code == 0
+    assert "1 file left out" in run("verify").out
+
+
 def test_its_own_store_and_note_are_no_dirt(project: Path, run: Run) -> None:
     """The line that the last release wrote, and the store, do not stand in the way of the next."""
     (project / ".gitignore").write_text("node_modules/\n.env\n")

@@ -46,6 +46,8 @@ class Standing:
     """The files and symlinks of the commit below the root."""
     deleted: frozenset[bytes]
     """Those of them that are not in the tree."""
+    changed: frozenset[bytes]
+    """Files that differ from the commit, or are only about to be committed; not those that are gone."""
     states: tuple[GitState, ...]
     """One for each path asked about, in that order."""
 
@@ -60,7 +62,8 @@ def standing_of(tree: WorkTree, commit: str | None, sights: Sequence[tuple[bytes
     told = _with_ignored(tree, sights, _with_filtered(tree, sights, states))
     tracked = frozenset(comparison.blobs)
     unseen = tracked.difference(path for path, _ in sights)
-    return Standing(tracked, frozenset(filter(comparison.is_gone, unseen)), tuple(told))
+    deleted = frozenset(filter(comparison.is_gone, unseen))
+    return Standing(tracked, deleted, comparison.changed - comparison.gone, tuple(told))
 
 
 def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
