@@ -13,9 +13,4 @@ source "$(dirname "$here")/venv.sh"
 
 prepare_venv requirements.txt
 cd "$repository"
-for argument; do
-  case $argument in
-    -h | --help) exec "$python" -m invoke --help backup ;;
-  esac
-done
 exec "$python" -m invoke backup "$@"
