@@ -133,12 +133,14 @@ class _Checker:
         flaws = [Flaw(None, f"block {placed.number} at byte {placed.offset}: {what}")]
         whole: list[tuple[Entry, str]] = []
         for entry in placed.block.entries:
-            name = self._top + b"/" + entry.path if entry.path else self._top
-            if any(_is(entry, name, member, digest) for member, digest in legible):
+            if any(self._is_whole(entry, member, digest) for member, digest in legible):
                 whole.append((entry, ""))
             else:
                 flaws.append(Flaw(entry.path, "damaged: it cannot be read back as it was"))
         return _Read(placed, packed, data, tuple(flaws), tuple(whole))
+
+    def _is_whole(self, entry: Entry, member: Member, digest: bytes) -> bool:
+        return matches(entry, member, self._top) and (entry.kind != "file" or entry.digest == digest)
 
     # in order
 
@@ -277,9 +279,3 @@ def _legible(data: bytes) -> list[tuple[Member, bytes]]:
         else:
             at += RECORD
     return found
-
-
-def _is(entry: Entry, name: bytes, member: Member, digest: bytes) -> bool:
-    if member.name != name or member.kind != entry.kind:
-        return False
-    return digest == entry.digest if entry.kind == "file" else True

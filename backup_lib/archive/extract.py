@@ -8,7 +8,7 @@ from pathlib import Path
 
 from backup_lib.archive.check import matches
 from backup_lib.archive.names import check_link, inner_path
-from backup_lib.archive.plain import open_stream
+from backup_lib.archive.plain import all_members, open_stream
 from backup_lib.archive.pool import in_order
 from backup_lib.archive.reader import PlacedBlock, Reader
 from backup_lib.archive.tar import Member, members_in
@@ -56,6 +56,8 @@ class Placement:
     """The place and target of each symlink, by name."""
     hard_links: dict[bytes, bytes] = field(default_factory=dict)
     """By place: the place of the file that it is the same as."""
+    linked: set[bytes] = field(default_factory=set)
+    """The places of files that hard links stand for, in an archive without index."""
     skipped: list[bytes] = field(default_factory=list)
     """Names of devices, fifos and the like, which are never restored."""
 
@@ -196,9 +198,10 @@ class _Extractor:
         first, *others = unit
         top = self.reader.header.project.encode()
         written = 0
-        for entry, (member, content) in zip(
-            first.block.entries, members_in(self.reader.unpack(first)), strict=False
-        ):
+        members = list(members_in(self.reader.unpack(first)))
+        if len(members) != len(first.block.entries):
+            raise DamageError(f"block {first.number} does not hold as many entries as the index says")
+        for entry, (member, content) in zip(first.block.entries, members, strict=True):
             if not matches(entry, member, top):
                 raise DamageError(f"{printable(member.name)} is not what the index has in its place")
             if member.name in self.placement.files:
@@ -242,7 +245,7 @@ def place_plain(path: Path, wish: Wish) -> Placement:
     """
     placement = Placement()
     with open_stream(path) as reader:
-        for member in reader:
+        for member in all_members(reader):
             name = inner_path(member.name)
             out = wish.out(name, member.kind == "directory")
             if out is None:
@@ -255,8 +258,10 @@ def place_plain(path: Path, wish: Wish) -> Placement:
 
 def _forget(placement: Placement, name: bytes, out: bytes) -> None:
     """Forget an earlier member of the same name."""
-    if placement.files.pop(name, None) is not None:
-        placement.contents.pop(out, None)
+    if (place := placement.files.pop(name, None)) is not None:
+        if place in placement.linked:
+            raise RestoreError(f"refused: {printable(name)} comes twice, with a hard link to it between")
+        placement.contents.pop(place)
     placement.links.pop(name, None)
     placement.hard_links.pop(out, None)
 
@@ -274,12 +279,25 @@ def _place_member(placement: Placement, member: Member, named: tuple[bytes, byte
             check_link(out, member.link)
         placement.links[name] = (out, member.link)
     else:
-        file = inner_path(member.link)
-        if file not in placement.files:
-            raise RestoreError(
-                f"refused: {printable(name)} is a hard link to {printable(file)}, which is not restored"
-            )
+        _place_hard_link(placement, inner_path(member.link), named, wish)
+
+
+def _place_hard_link(placement: Placement, file: bytes, named: tuple[bytes, bytes], wish: Wish) -> None:
+    name, out = named
+    there = wish.stripped(file)
+    if file in placement.links:  # tar records a symlink of two names so
+        if not wish.outside_links:
+            check_link(out, placement.links[file][1])
+        placement.links[name] = (out, placement.links[file][1])
+    elif file in placement.files:
         placement.hard_links[out] = placement.files[file]
+        placement.linked.add(placement.files[file])
+    elif there in placement.hard_links:
+        placement.hard_links[out] = placement.hard_links[there]
+    else:
+        raise RestoreError(
+            f"refused: {printable(name)} is a hard link to {printable(file)}, which is not restored"
+        )
 
 
 def extract_plain(path: Path, placement: Placement, target: Target, advance: Advance) -> None:

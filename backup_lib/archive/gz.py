@@ -79,10 +79,12 @@ def salvage(block: bytes, size: int) -> bytes:
     data = bytearray()
     for at in range(_HEAD, len(block)):
         try:
-            data += inflater.decompress(block[at : at + 1], size - len(data) or 1)
+            data += inflater.decompress(block[at : at + 1], size - len(data))
         except zlib.error:
             break
-    return bytes(data[:size])
+        if len(data) >= size:
+            break
+    return bytes(data)
 
 
 def tail(trailer: Trailer, index: bytes, _lengths: list[tuple[int, int]]) -> Iterator[bytes]:

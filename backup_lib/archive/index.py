@@ -54,7 +54,7 @@ def read_records(payload: Iterable[bytes]) -> Iterator[Record]:
     for letter, body in read_bodies(payload):
         try:
             yield _DECODERS[letter].decode(body)
-        except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise DamageError(f"the index has a record that cannot be read ({error})") from error
 
 

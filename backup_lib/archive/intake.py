@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ TRIES = 3
 
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHORT = 4000
+_MOST = 64 << 20
+"""The most bytes of a file that are held at once: far more than a small file grows between scan and read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +100,12 @@ def held_still(fd: int, source: Source) -> bool:
 def take_file(root: int, source: Source) -> Taken:
     """Read a small file whole, again if it changes meanwhile.
 
-    Raises `OSError` where it cannot be read.
+    Raises `OSError` where it cannot be read, or grew so much that it is small no more.
     """
     for left in reversed(range(TRIES)):
         with opened(root, source) as (fd, now):
+            if now.size > _MOST:
+                raise OSError(errno.EFBIG, "it grew too fast to be read at once", source.path)
             data = _read(fd, now.size)
             if len(data) == now.size and held_still(fd, now):
                 return Taken(now, data, changed=False)

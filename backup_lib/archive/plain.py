@@ -17,7 +17,7 @@ from backup_lib.archive.formats import format_of
 from backup_lib.archive.tar import Member, TarReader
 from backup_lib.errors import DamageError
 
-__all__ = ["hash_members", "open_stream"]
+__all__ = ["all_members", "hash_members", "open_stream"]
 
 
 @contextmanager
@@ -55,9 +55,19 @@ def _translating(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     return translated_read
 
 
+def all_members(reader: TarReader) -> Iterator[Member]:
+    """Yield each member.
+
+    Raises `DamageError` where the stream just stops: gzip does not notice when whole members are cut off.
+    """
+    yield from reader
+    if not reader.ended:
+        raise DamageError("the end of the tar stream is missing: it was cut off")
+
+
 def hash_members(reader: TarReader) -> Iterator[tuple[Member, bytes]]:
-    """Yield each member with the SHA-256 of its content."""
-    for member in reader:
+    """Yield each member with the SHA-256 of its content; raises like `all_members`."""
+    for member in all_members(reader):
         digest = sha256()
         for piece in reader.content():
             digest.update(piece)

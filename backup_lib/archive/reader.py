@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from backup_lib.archive.formats import FORMATS, format_of
+from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import read_records
 from backup_lib.archive.trailer import ReadAt, Trailer
 from backup_lib.errors import DamageError
 from backup_lib.model import Block, Entry, Format, Header, Summary
+
+_MOST_RATIO = 1 << 15
+"""No format packs better: four bytes of zstd can stand for 128 KiB."""
 
 __all__ = ["PlacedBlock", "Reader", "open_archive", "open_for_reading"]
 
@@ -56,6 +59,7 @@ class Reader:
         offset = number = 0
         for record in read_records([self.index]):
             if isinstance(record, Block):
+                _check_sizes(record, self.trailer.offset - offset)
                 yield PlacedBlock(number, offset, record)
                 number += 1
                 offset += record.length
@@ -99,18 +103,22 @@ class Reader:
         return b"".join(self.form.tail(self.trailer, self.index, lengths))
 
 
+def _check_sizes(block: Block, left: int) -> None:
+    """Refuse a block that cannot be, before memory is set aside for it; `left` bytes of blocks follow."""
+    if not (0 < block.length <= left and 0 < block.size <= block.length * _MOST_RATIO):
+        raise DamageError("the index has a block of an impossible size")
+
+
 def open_archive(read_at: ReadAt, size: int) -> Reader | None:
     """Return a reader of an archive of `size` bytes, or None where it has no index.
 
     Raises `DamageError` where its index is damaged.
     """
-    kind = format_of(read_at(0, 4))
-    if kind is None:
-        return None
-    trailer = FORMATS[kind].find_trailer(read_at, size)
-    if trailer is None or trailer.offset + trailer.length > size:
-        return None
-    return Reader(read_at, size, kind, trailer)
+    for kind, form in FORMATS.items():  # told by the end: the start may be damaged
+        trailer = form.find_trailer(read_at, size)
+        if trailer is not None and trailer.offset + trailer.length <= size:
+            return Reader(read_at, size, kind, trailer)
+    return None
 
 
 @contextmanager

@@ -189,11 +189,13 @@ class TarReader:
         self._read = read
         self._left = 0
         self._pad = 0
+        self.ended = False
+        """Whether the end was reached, and marked as such."""
 
     def __iter__(self) -> Iterator[Member]:
         """Yield each member; its content may be read before the next one is asked for.
 
-        Raises `DamageError` where the stream is no tar stream, or ends before its end is marked.
+        Raises `DamageError` where the stream is no tar stream, or ends inside a member.
         """
         meta: dict[bytes, bytes] = {}
         while (record := self._next_record()) is not None:
@@ -203,6 +205,7 @@ class TarReader:
                 continue
             member = _member(record, meta)
             meta = {}
+            self._skip_sparse_map(record)
             self._left = member.size
             self._pad = -member.size % RECORD
             yield member
@@ -221,6 +224,12 @@ class TarReader:
         seek(position)
         self._left = 0
 
+    def _skip_sparse_map(self, record: bytes) -> None:
+        """Read over the records of GNU tar that go on with the map of a sparse file."""
+        goes_on = record[156:157] == b"S" and record[482]
+        while goes_on:
+            goes_on = self._exactly(RECORD)[504]
+
     def _next_record(self) -> bytes | None:
         for _ in self.content():
             pass
@@ -238,6 +247,7 @@ class TarReader:
 
     def _end(self) -> None:
         """Read what follows the first zero record: another one, and no more than zeros."""
+        self.ended = True
         while rest := self._read(1 << 16):
             if rest.count(0) != len(rest):
                 raise DamageError("data follows the end of the tar stream")
@@ -283,6 +293,9 @@ def members_in(data: bytes) -> Iterator[tuple[Member, memoryview]]:
 
 
 _META = {b"x": b"", b"g": b"", b"L": b"path", b"K": b"linkpath"}
+_KEPT = {b"path", b"linkpath", b"size", b"mtime"}
+"""The extended records that are heeded: no more are held, however many there are."""
+_SPARSE = b"GNU.sparse"
 
 
 def _member(record: bytes, meta: dict[bytes, bytes]) -> Member:
@@ -297,7 +310,7 @@ def _member(record: bytes, meta: dict[bytes, bytes]) -> Member:
     size = _decimal(meta[b"size"]) if b"size" in meta else _number(record[124:136])
     if size < 0 or (size and kind in ("directory", "symlink", "hardlink")):
         raise DamageError(f"a header gives a size of {size} to what has no content")
-    if any(key.startswith(b"GNU.sparse") for key in meta):
+    if _SPARSE in meta:
         kind = None
     return Member(
         name=name.rstrip(b"/") if kind == "directory" else name,
@@ -343,15 +356,18 @@ def _time(text: bytes) -> int:
 
 def _pax_records(body: bytes) -> dict[bytes, bytes]:
     records: dict[bytes, bytes] = {}
-    while body:
-        digits, _, _ = body.partition(b" ")
-        length = int(digits) if digits.isdigit() and len(digits) <= 8 else 0
-        record = body[len(digits) + 1 : length - 1]
-        key, equals, value = record.partition(b"=")
-        if length > len(body) or not equals or body[length - 1 : length] != b"\n":
+    at = 0
+    while at < len(body):
+        digits = body[at : at + 8].split(b" ", 1)[0]
+        end = at + int(digits) if digits.isdigit() else at
+        key, equals, value = body[at + len(digits) + 1 : max(at, end - 1)].partition(b"=")
+        if end > len(body) or not equals or body[end - 1 : end] != b"\n":
             raise DamageError("an extended header is malformed")
         if key in (b"path", b"linkpath") and (b"\0" in value or not value):
             raise DamageError("an extended header has a name that no file can have")
-        records[key] = value
-        body = body[length:]
+        if key.startswith(_SPARSE):
+            records[_SPARSE] = b""
+        elif key in _KEPT:
+            records[key] = value
+        at = end
     return records

@@ -69,6 +69,8 @@ def salvage(block: bytes, size: int) -> bytes:
             data += inflater.decompress(block[at : at + 1])
         except zstandard.ZstdError:
             break
+        if len(data) >= size:
+            break
     return bytes(data[:size])
 
 

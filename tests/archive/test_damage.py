@@ -1,0 +1,280 @@
+"""Damage: whatever happens to the bytes of an archive is noticed, named, and raises nothing else."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from backup_lib.archive import gz
+from backup_lib.archive.check import Checked, check_archive
+from backup_lib.archive.formats import FORMATS
+from backup_lib.archive.index import IndexWriter
+from backup_lib.archive.reader import Reader, open_archive
+from backup_lib.archive.tar import END
+from backup_lib.archive.trailer import Trailer
+from backup_lib.errors import DamageError
+from backup_lib.model import Block, Counts, Entry, Format, Header, Summary
+
+from .trees import FORMATS as NAMES
+from .trees import back_up, head, quiet, reading, restore, run, write_file
+
+SMALL = [b"d/one", b"d/two", b"three"]
+LARGE = b"large"
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Return an archive of a few KB and blocks: small files, a link, a file that runs over blocks."""
+    root = tmp_path_factory.mktemp("tree")
+    for number, path in enumerate(SMALL):
+        write_file(root, path, b"".join(b"%d\n" % (line * number) for line in range(40)))
+    write_file(root, LARGE, b"large\n" * 60_000)
+    (root / "link").symlink_to("three")
+    archive = root.parent / f"demo.tar.{request.param}"
+    back_up(root, archive, head(request.param, level="small"))
+    with reading(archive) as reader:
+        blocks = [(placed.offset, placed.block) for placed in reader.blocks()]
+        return Whole(request.param, archive.read_bytes(), reader.trailer.offset, tuple(blocks))
+
+
+@dataclass(frozen=True)
+class Whole:
+    """An archive before anything happened to it."""
+
+    format: Format
+    data: bytes
+    end: int
+    """Where the blocks end."""
+    blocks: tuple[tuple[int, Block], ...]
+
+
+@functools.lru_cache(maxsize=4)
+def _sums(data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+def opened(data: bytes) -> Reader | None:
+    """Open an archive in memory."""
+    return open_archive(lambda offset, length: data[offset : offset + length], len(data))
+
+
+def examine(data: bytes) -> Checked | None:
+    """Check an archive; None where it cannot be opened at all. Only damage may be raised."""
+    try:
+        reader = opened(data)
+        return check_archive(reader, quiet) if reader else None
+    except DamageError:
+        return None
+
+
+def noticed(whole: Whole, data: bytes) -> bool:
+    """Whether it shows, from the archive alone, that something happened to it."""
+    checked = examine(data)
+    if checked is None:
+        return True
+    assert checked.sha256 == sha256(data).digest() != _sums(whole.data)
+    return bool(checked.flaws)
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without threads: there are thousands of archives to check, each of a few blocks."""
+    monkeypatch.setattr("backup_lib.archive.check.in_order", map)
+
+
+def test_the_whole_archive_is_sound(whole: Whole) -> None:
+    """Without damage there is no flaw, and everything is counted."""
+    checked = examine(whole.data)
+    assert checked is not None
+    assert checked.flaws == ()
+    assert (checked.files, checked.content) == (
+        4,
+        sum(entry.size for _, block in whole.blocks for entry in block.entries),
+    )
+    assert len(whole.blocks) > 4
+
+
+@pytest.mark.parametrize("change", [lambda byte: byte ^ 1, lambda byte: 255 - byte])
+def test_every_changed_byte_is_noticed(whole: Whole, change: object) -> None:
+    """No byte of an archive can be changed without a flaw."""
+    assert callable(change)
+    data = bytearray(whole.data)
+    for at in range(len(data)):
+        before = data[at]
+        data[at] = change(before)
+        assert noticed(whole, bytes(data)), at
+        data[at] = before
+
+
+def test_flaws_name_the_lost_files_and_no_others(whole: Whole) -> None:
+    """A flaw names each file that is lost with a block, and none whose bytes still read back right."""
+    for at in range(0, whole.end, 3):
+        data = bytearray(whole.data)
+        data[at] ^= 0x55
+        checked = examine(bytes(data))
+        assert checked is not None
+        named = {flaw.path for flaw in checked.flaws} - {None}
+        legible = dict(_legible(whole, bytes(data)))
+        assert named == {path for path, is_legible in legible.items() if not is_legible}, at
+        assert checked.files == 4 - len(named & {*SMALL, LARGE})
+
+
+def _legible(whole: Whole, data: bytes) -> Iterator[tuple[bytes, bool]]:
+    """Yield each path, and whether its bytes are still in what an inflater gives before it fails."""
+    for offset, block in whole.blocks:
+        packed, before = (each[offset : offset + block.length] for each in (data, whole.data))
+        form = FORMATS[whole.format]
+        given, meant = form.salvage(packed, block.size), form.unpack(before, block.size)
+        for entry in block.entries:
+            if entry.path != LARGE:
+                start = meant.index(b"demo/" + entry.path if entry.path else b"demo")
+                stop = start + 512 + entry.size
+                yield entry.path, given[start:stop] == meant[start:stop]
+    large = [offset for offset, block in whole.blocks if block.entries and block.entries[0].path == LARGE]
+    first = next(number for number, (offset, _) in enumerate(whole.blocks) if offset == large[0])
+    last = next(
+        (number for number, (_, block) in enumerate(whole.blocks) if number > first and block.entries),
+        len(whole.blocks) - 1,
+    )
+    start, stop = whole.blocks[first][0], whole.blocks[last][0]
+    yield LARGE, data[start:stop] == whole.data[start:stop]
+
+
+def test_every_cut_is_noticed(whole: Whole) -> None:
+    """An archive cut short anywhere is never taken for whole, also at the end of a block."""
+    for length in range(len(whole.data)):
+        assert noticed(whole, whole.data[:length]), length
+
+
+def test_what_is_added_is_noticed(whole: Whole) -> None:
+    """Bytes before or after an archive are noticed, an empty member or frame too."""
+    more = FORMATS[whole.format].pack(b"", "fast")
+    for data in (
+        whole.data + b"\0",
+        b"\0" + whole.data,
+        whole.data + more,
+        more + whole.data,
+        whole.data * 2,
+    ):
+        assert noticed(whole, data)
+
+
+def test_every_lost_doubled_or_swapped_block_is_noticed(whole: Whole) -> None:
+    """No block can be dropped, doubled or put elsewhere, though each is sound in itself."""
+    parts = [whole.data[offset : offset + block.length] for offset, block in whole.blocks]
+    rest = whole.data[whole.end :]
+    for at in range(len(parts)):
+        assert noticed(whole, b"".join(parts[:at] + parts[at + 1 :]) + rest)
+        assert noticed(whole, b"".join(parts[: at + 1] + parts[at:]) + rest)
+        for other in range(at):
+            swapped = [*parts]
+            swapped[at], swapped[other] = swapped[other], swapped[at]
+            if swapped != parts:
+                assert noticed(whole, b"".join(swapped) + rest)
+
+
+def test_sound_files_are_restored_from_a_damaged_archive(whole: Whole, tmp_path: Path) -> None:
+    """A restore of a damaged archive fails, and leaves no file whose content is wrong."""
+    offset, _ = next(placed for placed in whole.blocks if placed[1].entries)
+    data = bytearray(whole.data)
+    data[offset + 30] ^= 1
+    (tmp_path / "demo").write_bytes(data)
+    with pytest.raises(DamageError, match="does not match its digest"):
+        restore(tmp_path / "demo", tmp_path / "to")
+    assert list((tmp_path / "to" / "demo" / "d").iterdir()) == []
+
+
+# --- archives that nobody wrote by accident
+
+
+def forged(blocks: list[tuple[bytes, int, tuple[Entry, ...]]], **counts: int) -> bytes:
+    """Return a gzip archive whose digests are right and whose index says what it likes."""
+    writer = IndexWriter()
+    writer.add(Header("demo", None, "", 0, "gz", "fast"))
+    for packed, size, entries in blocks:
+        writer.add(Block(len(packed), size, sha256(packed).digest(), b"", entries))
+    writer.add(
+        Summary(Counts(counts.get("files", 0), counts.get("bytes", 0), sum(len(b[2]) for b in blocks), {}))
+    )
+    index = writer.finish()
+    body = b"".join(packed for packed, _, _ in blocks)
+    return body + b"".join(gz.tail(Trailer(len(body), len(index), sha256(index).digest()), index, []))
+
+
+FILE = Entry(b"a", "file", 0, sha256(b"").digest(), b"", "")
+ENDING = (gz.pack(END, "fast"), len(END), ())
+
+
+def flaws(data: bytes) -> str:
+    """Return what is wrong with an archive, as one text; "" where it cannot even be read."""
+    checked = examine(data)
+    return "; ".join(flaw.what for flaw in checked.flaws) if checked else ""
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [(1 << 62, None), (-1, None), (0, None), (1 << 20, "another size"), (512, "another size"), (1024, "")],
+)
+def test_a_block_of_an_impossible_size(size: int, told: str | None) -> None:
+    """A size that the index makes up is damage; no memory is set aside for it."""
+    checked = examine(forged([(ENDING[0], size, ())]))
+    if told is None:
+        assert checked is None
+    else:
+        assert checked is not None
+        assert told in "; ".join(flaw.what for flaw in checked.flaws)
+
+
+def test_the_index_knows_more_than_the_stream() -> None:
+    """Entries without a member, members without an entry and other names are flaws."""
+    assert "does not hold" in flaws(forged([(ENDING[0], 1024, (FILE,))]))
+    assert "index knows" in flaws(forged([ENDING, ENDING, ENDING]))
+    assert "is not the header with the commit" in flaws(forged([ENDING, ENDING]))
+    packed = gz.pack(b"\1" * 1024, "fast")
+    assert "end of the tar stream" in flaws(forged([(packed, 1024, ())]))
+    assert "not as much" in flaws(forged([ENDING], files=1)).replace("does not hold as much", "not as much")
+
+
+def test_an_archive_without_blocks() -> None:
+    """An index with nothing before it has lost the stream."""
+    assert flaws(forged([])) == "the end of the tar stream is missing"
+
+
+def test_a_deflate_stream_that_gives_too_much() -> None:
+    """A damaged block that inflates to more than it should is damage; what follows is thrown away."""
+    packed = bytearray(gz.pack(bytes(100_000), "normal"))
+    assert len(gz.salvage(bytes(packed), 1000)) == 1000
+    entry = Entry(b"a", "file", 9, b"", b"", "")
+    assert "another size" in flaws(forged([(bytes(packed), 1024, (entry,)), ENDING]))
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_salvage_takes_no_more_than_it_should(format: Format) -> None:
+    """What is read of a damaged block never grows past the block's own size."""
+    packed = FORMATS[format].pack(bytes(8 << 20), "fast")
+    assert len(FORMATS[format].salvage(packed, 1000)) == 1000
+    with pytest.raises(DamageError):
+        FORMATS[format].unpack(packed, 1000)
+    with pytest.raises(DamageError):
+        FORMATS[format].unpack(packed[:-1], 8 << 20)
+    with pytest.raises(DamageError):
+        FORMATS[format].unpack(packed + packed, 8 << 20)
+
+
+def test_gzip_members_tell_where_the_next_begins(whole: Whole) -> None:
+    """Where the tail is lost, the blocks that are left are found from the front, one after the other."""
+    if whole.format != "gz":
+        pytest.skip("zstd frames are found by their own headers")
+    at, found = 0, []
+    data = whole.data[: whole.end - 5]
+    while at + 20 <= len(data):
+        length = int.from_bytes(data[at + 16 : at + 20], "little")
+        found.append((at, length))
+        at += length
+    assert found == [(offset, block.length) for offset, block in whole.blocks]
+    assert run("gzip", "-dc", data=whole.data[: whole.end]).endswith(END)
