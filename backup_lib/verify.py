@@ -28,6 +28,7 @@ from backup_lib.errors import (
 )
 from backup_lib.model import STATES, Header, Summary
 from backup_lib.progress import Advance
+from backup_lib.store.layout import MANIFEST
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
@@ -48,6 +49,9 @@ __all__ = [
 ]
 
 Depth = Literal["quick", "full", "restore"]
+
+_SHOWN_LINES = 3
+"""Differing lines of a manifest that are told one by one."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -287,7 +291,7 @@ def _check_manifest_is_there(case: _Case) -> None:
     """Find a manifest that is missing, or cannot be read, or speaks of another archive."""
     if case.backup.kind != "release" or not _is_newest_of_its_version(case):
         return
-    path = case.backup.archive.parent / "MANIFEST.txt"
+    path = _manifest_beside(case)
     if not path.exists():
         case.find("its MANIFEST.txt is missing")
         return
@@ -299,6 +303,10 @@ def _check_manifest_is_there(case: _Case) -> None:
         return
     if facts is None or facts.archive != case.backup.archive.name:
         case.find("its MANIFEST.txt is that of another archive")
+
+
+def _manifest_beside(case: _Case) -> Path:
+    return case.backup.archive.parent / MANIFEST
 
 
 def _is_newest_of_its_version(case: _Case) -> bool:
@@ -318,19 +326,23 @@ def _compare_manifest(case: _Case, reader: Reader, archive: ArchiveFacts) -> Non
     if len(case.findings) > before:
         return
     facts = facts_of(reader.header, reader.summary, archive)
-    lines = b"".join(format_manifest(facts, listed(facts.project, reader.entries()))).splitlines()
-    there = (case.backup.archive.parent / "MANIFEST.txt").read_bytes().splitlines()
-    wrong = [
-        (number, mine, theirs)
-        for number, (mine, theirs) in enumerate(zip_longest(lines, there), 1)
-        if mine != theirs
-    ]
-    for number, mine, theirs in wrong[:3]:
-        told = "nothing" if theirs is None else printable(theirs)
-        own = "nothing" if mine is None else printable(mine)
-        case.find(f"MANIFEST.txt, line {number}, says {told!r}; the archive says {own!r}")
-    if len(wrong) > 3:
-        case.find(f"MANIFEST.txt differs in {len(wrong) - 3} more lines")
+    wrong = 0
+    with _manifest_beside(case).open("rb") as file:
+        expected = format_manifest(facts, listed(facts.project, reader.entries()))
+        for number, (right, there) in enumerate(zip_longest(expected, file), 1):
+            if right == there:
+                continue
+            wrong += 1
+            if wrong <= _SHOWN_LINES:
+                case.find(
+                    f"MANIFEST.txt, line {number}, says {_told(there)}; the archive says {_told(right)}"
+                )
+    if wrong > _SHOWN_LINES:
+        case.find(f"MANIFEST.txt differs in {counted(wrong - _SHOWN_LINES, 'more line')}")
+
+
+def _told(line: bytes | None) -> str:
+    return "nothing" if line is None else repr(printable(line.rstrip(b"\n")))
 
 
 def _compare_repository(case: _Case, header: Header, checked: Checked) -> None:
