@@ -32,7 +32,7 @@ venv_is_ready() { # venv_is_ready LOCK
 make_venv() { # make_venv LOCK
   # One that we made before is made anew; one that somebody else made is theirs, and only added to.
   [[ ! -e $venv/.made-by-scripts ]] || rm -rf "$venv"
-  if [[ -e $venv ]]; then
+  if [[ -e $venv || -L $venv ]]; then
     [[ -x $python ]] || fail "$venv is no virtual environment of this computer; remove it and try again"
     echo "Installing what $1 names into $venv …" >&2
     rm -f "$venv"/.stamp-*
@@ -40,8 +40,9 @@ make_venv() { # make_venv LOCK
     local base
     base=$(find_python) || exit
     echo "Preparing the virtual environment (first use only) …" >&2
+    mkdir "$venv" 2>/dev/null || fail "cannot make the folder $venv"
     trap 'rm -rf "$venv"' EXIT
-    mkdir "$venv" && touch "$venv/.made-by-scripts" || fail "cannot write to $repository"
+    touch "$venv/.made-by-scripts"
     if has_uv; then
       run "uv cannot make a virtual environment" uv venv --quiet --allow-existing --python "$base" "$venv"
     else
