@@ -145,6 +145,7 @@ class Story:
             command,
             cwd=cwd or self.root,
             env=self.environment | variables,
+            umask=0o022,  # busybox obeys it whatever -p says
             capture_output=True,
             text=True,
             check=False,
