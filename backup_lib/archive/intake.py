@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from backup_lib.filesystem import open_beneath
 from backup_lib.model import Source
 
-__all__ = ["TRIES", "Taken", "held_still", "opened", "take_file"]
+__all__ = ["TRIES", "Taken", "held_still", "opened", "read_piece", "take_file"]
 
 TRIES = 3
 """How often a file is read while it keeps changing."""
@@ -95,6 +95,14 @@ def _same(source: Source, now: os.stat_result) -> bool:
 def held_still(fd: int, source: Source) -> bool:
     """Whether an open file still is what `opened` yielded."""
     return _same(source, os.fstat(fd))
+
+
+def read_piece(fd: int, size: int) -> bytes:
+    """Read `size` bytes of an open file, fewer only at its end, however little the disk gives at once."""
+    data = os.read(fd, size)
+    while 0 < len(data) < size and (more := os.read(fd, size - len(data))):
+        data += more
+    return data
 
 
 def take_file(root: int, source: Source) -> Taken:

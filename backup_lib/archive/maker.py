@@ -6,7 +6,6 @@ A large file is read here, piece by piece, and only its compression goes to the 
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
@@ -15,7 +14,7 @@ import msgspec
 
 from backup_lib.archive.block import LARGE, PIECE, cut, fingerprint
 from backup_lib.archive.formats import FORMATS
-from backup_lib.archive.intake import TRIES, held_still, opened, take_file
+from backup_lib.archive.intake import TRIES, held_still, opened, read_piece, take_file
 from backup_lib.archive.reuse import Reuse
 from backup_lib.archive.tar import END, commit_header, header, padding
 from backup_lib.model import Block, Entry, Header, Problem, Source
@@ -202,7 +201,7 @@ class Maker:
             mark = fingerprint([now])
             yield Piece(self._header(now, now.size), _numbered(mark, now.size))
             left = now.size
-            while left and (data := os.read(fd, min(left, PIECE))):
+            while left and (data := read_piece(fd, min(left, PIECE))):
                 digest.update(data)
                 left -= len(data)
                 yield Piece(data if left else data + padding(now.size), _numbered(mark, left), len(data))

@@ -250,7 +250,7 @@ def test_what_is_never_restored_is_named(tmp_path: Path) -> None:
     letters = {"fifo": tarfile.FIFOTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE, "odd": b"Q"}
     archive = made(
         tmp_path,
-        *(member(name, type) for name, type in letters.items()),
+        *(member(name, letter) for name, letter in letters.items()),
         member("f", content=b"x", mode=0o6755),
     )
     assert place_plain(archive, Wish()).skipped == [name.encode() for name in letters]
