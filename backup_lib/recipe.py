@@ -7,11 +7,12 @@ import inspect
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from invoke import Context, Exit, Task
@@ -106,10 +107,20 @@ def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
         text = report.json_object(name, result, dry_run).decode()
     else:
         text = "\n".join(report.lines(result, dry_run))
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    _write(text)
     if code := report.exit_code(result):
         raise Exit(code=code)
+
+
+def _write(text: str) -> None:
+    """Write to stdout; a reader that has gone away does not undo what was done."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -124,10 +135,6 @@ def _ending(name: str, as_json: bool) -> Iterator[None]:
         raise _failed(name, as_json, "interrupted", 130) from error
     except _Terminated as error:
         raise _failed(name, as_json, "terminated", 143) from error
-    except BrokenPipeError as error:
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise Exit(code=1) from error
     except Exit:
         raise
     except Exception as error:
@@ -141,8 +148,7 @@ def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
     if as_json:
         from backup_lib import report
 
-        sys.stdout.write(f"{report.json_error(name, what, code).decode()}\n")
-        sys.stdout.flush()
+        _write(report.json_error(name, what, code).decode())
     line = printable(what)
     return Exit(f"{name}: {line}", code=code)
 
@@ -159,3 +165,18 @@ def _terminable() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _told_configuration_error(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Say in one line what Invoke itself could not take of its configuration; leave all else to Python."""
+    frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
+    if os.environ.get("INVOKE_DEBUG") or not any(name.endswith("invoke/config.py") for name in frames):
+        sys.__excepthook__(kind, error, trace)
+        return
+    what = " ".join(printable(line.strip()) for line in str(error).splitlines())
+    sys.stderr.write(f"invoke: the configuration cannot be used: {what}; mend invoke.yaml\n")
+
+
+sys.excepthook = _told_configuration_error

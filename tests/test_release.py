@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -235,6 +239,30 @@ def test_errors_are_an_object_too(project: Path, run: Run) -> None:
     assert outcome.json["exit"] == 10
     assert "no backup" in outcome.json["error"]
     assert "no backup" in outcome.err
+
+
+@pytest.mark.parametrize(
+    "text", ["backup: [", "backup: 5", "backup:\n  hooks: npm\n", "backup:\n  exclude: 5\n"]
+)
+def test_a_configuration_that_cannot_be_used_is_one_clear_line(project: Path, text: str) -> None:
+    """Broken YAML, or a value where a table belongs, is told without a traceback."""
+    shutil.copy(tasks.__file__, project / "tasks.py")
+    (project / "invoke.yaml").write_text(text)
+    done = invoke(project, "backup")
+
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_away_undoes_nothing(project: Path) -> None:
+    """With stdout closed, or a pipe nobody reads, a backup is made all the same and nothing complains."""
+    shutil.copy(tasks.__file__, project / "tasks.py")
+    environment = os.environ | {"PYTHONPATH": str(Path(tasks.__file__).parent)}
+    for end in (">&-", "| true"):
+        command = f"set -o pipefail; {sys.executable} -m invoke backup {end}"
+        done = subprocess.run(["bash", "-c", command], env=environment, stderr=subprocess.PIPE, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_wrong_root_is_one_clear_line(project: Path, run: Run) -> None:
