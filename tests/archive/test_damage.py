@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from backup_lib.archive.check import Checked, check_archive
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import IndexWriter
 from backup_lib.archive.reader import Reader, open_archive
-from backup_lib.archive.tar import END
+from backup_lib.archive.tar import END, header
 from backup_lib.archive.trailer import Trailer
 from backup_lib.errors import DamageError
-from backup_lib.model import Block, Counts, Entry, Format, Header, Summary
+from backup_lib.model import Block, Counts, Entry, Format, Header, Source, Summary
 
 from .trees import FORMATS as NAMES
 from .trees import back_up, head, quiet, reading, restore, run, write_file
@@ -192,7 +192,7 @@ def test_sound_files_are_restored_from_a_damaged_archive(whole: Whole, tmp_path:
 # --- archives that nobody wrote by accident
 
 
-def forged(blocks: list[tuple[bytes, int, tuple[Entry, ...]]], **counts: int) -> bytes:
+def forged(blocks: list[tuple[bytes, int, tuple[Entry, ...]]], gap: bytes = b"", **counts: int) -> bytes:
     """Return a gzip archive whose digests are right and whose index says what it likes."""
     writer = IndexWriter()
     writer.add(Header("demo", None, "", 0, "gz", "fast"))
@@ -202,12 +202,19 @@ def forged(blocks: list[tuple[bytes, int, tuple[Entry, ...]]], **counts: int) ->
         Summary(Counts(counts.get("files", 0), counts.get("bytes", 0), sum(len(b[2]) for b in blocks), {}))
     )
     index = writer.finish()
-    body = b"".join(packed for packed, _, _ in blocks)
+    body = b"".join(packed for packed, _, _ in blocks) + gap
     return body + b"".join(gz.tail(Trailer(len(body), len(index), sha256(index).digest()), index, []))
 
 
 FILE = Entry(b"a", "file", 0, sha256(b"").digest(), b"", "")
 ENDING = (gz.pack(END, "fast"), len(END), ())
+
+
+def reader_of(data: bytes) -> Reader:
+    """Return a reader of an archive in memory, whose index is whole."""
+    reader = opened(data)
+    assert reader is not None
+    return reader
 
 
 def flaws(data: bytes) -> str:
@@ -238,6 +245,64 @@ def test_the_index_knows_more_than_the_stream() -> None:
     packed = gz.pack(b"\1" * 1024, "fast")
     assert "end of the tar stream" in flaws(forged([(packed, 1024, ())]))
     assert "not as much" in flaws(forged([ENDING], files=1)).replace("does not hold as much", "not as much")
+
+
+def _with_byte(data: bytes, at: int) -> bytes:
+    at %= len(data)
+    return data[:at] + bytes([data[at] ^ 0xFF]) + data[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("at", "told"), [(3, "header"), (-1, "another size"), (-5, "CRC-32"), (21, "compressed data")]
+)
+def test_a_block_that_was_written_wrong(at: int, told: str) -> None:
+    """A block that is not what gzip takes is a flaw, though its digest is right."""
+    assert told in flaws(forged([(_with_byte(ENDING[0], at), 1024, ())]))
+
+
+def test_an_index_that_does_not_fit() -> None:
+    """Blocks that do not reach the index, and a header of the other format, are damage."""
+    with pytest.raises(DamageError, match="do not end where"):
+        check_archive(reader_of(forged([ENDING], gap=b"?")), quiet)
+    with pytest.raises(DamageError, match="do not end where"):
+        _ = reader_of(forged([ENDING], gap=b"?")).summary
+    assert reader_of(forged([ENDING], files=7)).summary.counts.files == 7
+    writer = IndexWriter()
+    writer.add(Header("demo", None, "", 0, "zst", "fast"))
+    index = writer.finish()
+    with pytest.raises(DamageError, match="no fitting header"):
+        opened(b"".join(gz.tail(Trailer(0, len(index), sha256(index).digest()), index, [])))
+
+
+SOURCE = Source(b"a", "file", 0o644, 0, 0, 0, 0, 0, 0, 0, b"", "")
+MEMBERS = {
+    "another name": header(b"demo/b", SOURCE, 0, b""),
+    "nothing": END,
+    "another kind": header(b"demo/a", replace(SOURCE, kind="directory"), 0, b""),
+    "one too many": header(b"demo/a", SOURCE, 0, b"") * 2,
+    "another size": header(b"demo/a", SOURCE, 1, b"") + bytes(512),
+    "a link": header(b"demo/a", replace(SOURCE, kind="symlink"), 0, b"x"),
+}
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_a_stream_that_the_index_does_not_know(name: str, tmp_path: Path) -> None:
+    """Where index and stream disagree, with every digest right, the check has a flaw, a restore fails."""
+    data = forged([(gz.pack(MEMBERS[name], "fast"), len(MEMBERS[name]), (FILE,)), ENDING], files=1)
+    assert flaws(data)
+    (tmp_path / "demo").write_bytes(data)
+    with pytest.raises(DamageError):
+        restore(tmp_path / "demo", tmp_path / "to")
+    assert not (tmp_path / "to/demo/a").exists()
+
+
+def test_a_file_that_is_not_what_the_index_says() -> None:
+    """Content whose digest is another is a flaw of that file, small or large."""
+    wrong = Entry(b"a", "file", 5, bytes(32), b"", "")
+    data = header(b"demo/a", SOURCE, 5, b"") + b"wrong" + bytes(507)
+    checked = examine(forged([(gz.pack(data, "fast"), len(data), (wrong,)), ENDING], files=1, bytes=5))
+    assert checked is not None
+    assert [flaw.path for flaw in checked.flaws] == [b"a"]
 
 
 def test_an_archive_without_blocks() -> None:
