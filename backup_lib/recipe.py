@@ -170,7 +170,9 @@ def _terminable() -> Iterator[None]:
 def _told_configuration_error(
     kind: type[BaseException], error: BaseException, trace: TracebackType | None
 ) -> None:
-    """Say in one line what Invoke itself could not take of its configuration; leave all else to Python."""
+    """Say in one line what Invoke could not take of its configuration; leave all else to Python."""
+    if kind is BrokenPipeError:
+        return
     frames = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(trace)]
     if os.environ.get("INVOKE_DEBUG") or not any(name.endswith("invoke/config.py") for name in frames):
         sys.__excepthook__(kind, error, trace)

@@ -109,7 +109,8 @@ class _Case:
 
     def find(self, what: str, file: bytes | None = None, damage: bool = True) -> None:
         """Note something wrong."""
-        self.findings.append(Finding(self.name, what, None if file is None else printable(file), damage))
+        name = None if file is None else printable(file) or "the top folder"
+        self.findings.append(Finding(self.name, what, name, damage))
 
 
 def verify_backup(place: Workplace, backup: Backup, depth: Depth) -> Verified:

@@ -6,13 +6,15 @@ import os
 import random
 import subprocess
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from support import Run, archive_of
 
-from backup_lib.archive import maker
+from backup_lib.archive.intake import opened
 from backup_lib.archive.reader import open_archive, open_for_reading
+from backup_lib.model import Source
 
 
 @pytest.fixture
@@ -31,11 +33,15 @@ def big_project(project: Path) -> Path:
 
 def made(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Path, int]:
     """Make a backup; return its archive and how many files were read for it."""
-    taken: list[object] = []
-    real_take, real_opened = maker.take_file, maker.opened
+    taken: list[bytes] = []
+
+    def counting(root: int, source: Source) -> AbstractContextManager[tuple[int, Source]]:
+        taken.append(source.path)
+        return opened(root, source)
+
     with monkeypatch.context() as patch:
-        patch.setattr(maker, "take_file", lambda *given: taken.append(1) or real_take(*given))
-        patch.setattr(maker, "opened", lambda *given: taken.append(1) or real_opened(*given))
+        patch.setattr("backup_lib.archive.intake.opened", counting)
+        patch.setattr("backup_lib.archive.maker.opened", counting)
         archive = archive_of(run("backup", "--json", *arguments))
     return archive, len(taken)
 
