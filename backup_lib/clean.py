@@ -126,12 +126,14 @@ class _Cleaning:
         for group in groups:
             if sound == keep:
                 self._tell(fates, group, (False, f"older than the {counted(keep, what)} kept"))
-            elif len(groups) <= keep or self._is_sound(group[-1]):
+            elif len(groups) <= keep:
+                self._tell(fates, group, (True, f"no more than {counted(keep, what)} here"))
+            elif self._is_sound(group[-1]):
                 sound += 1
-                self._tell(fates, group, (True, f"{what} {sound} of {keep}"))
+                self._tell(fates, group, (True, f"{what} {sound} of {keep}, proved"))
             else:
                 self._tell(fates, group, (True, "damaged, so it does not count; see invoke verify"))
-        if len(groups) > keep > sound:
+        if len(groups) > keep and sound < keep:
             raise DamageError(
                 f"only {sound} of the {counted(keep, what)} to keep can be proved, so nothing was removed; "
                 "see invoke verify --all"
@@ -142,11 +144,10 @@ class _Cleaning:
         fates.update({backup.name: _fate(backup, *verdict) for backup in group})
 
     def _is_sound(self, backup: Backup) -> bool:
-        """Whether a backup is proved, now if it was not before."""
+        """Whether a backup is proved: if it was before, its SHA-256 must still match; if not, it is now."""
         expected = self._place.store.expected(backup)
-        if expected and expected.size == backup.size and self._ledger.proved(backup.name, expected.sha256):
-            return True
-        return verify_backup(self._place, backup, "full").sound
+        proved = expected is not None and self._ledger.proved(backup.name, expected.sha256)
+        return verify_backup(self._place, backup, "quick" if proved else "full").sound
 
 
 def _fate(backup: Backup, kept: bool, reason: str) -> Fate:

@@ -26,6 +26,7 @@ _PYTHON_TESTS = (("uv.lock", "uv run pytest"), ("requirements.txt", ".venv/bin/p
 
 
 _STDERR = 2
+_EXAMPLES = {"setup": "npm ci", "test": "npm test"}
 
 
 def found_hooks(folder: Path, given: Hooks) -> Hooks:
@@ -53,7 +54,8 @@ def run_hook(name: str, command: str | None, folder: Path) -> str:
     """
     if command is None:
         raise RestoreError(
-            f"no {name} command is known for this project; set backup.hooks.{name}, e.g. 'npm {name}'"
+            f"the files are restored, but no {name} command is known for them; "
+            f"set backup.hooks.{name}, e.g. '{_EXAMPLES[name]}'"
         )
     done = subprocess.run(command, shell=True, cwd=folder, stdout=_STDERR, check=False)  # noqa: S602
     if done.returncode:

@@ -9,8 +9,8 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -126,7 +126,7 @@ def restore(workplace: Workplace, request: Request) -> Restored:
     path = backup.archive if backup else _named_archive(request)
 
     def restore_it() -> Restored:
-        with workplace.store.reading("restore") if backup else nullcontext():
+        with workplace.store.reading("restore") if backup else nullcontext(), _told_damage(path):
             return _restore_from(workplace, request, path)
 
     in_place = request.in_place and not workplace.dry_run
@@ -135,6 +135,18 @@ def restore(workplace: Workplace, request: Request) -> Restored:
         _record(workplace, backup, done)
     done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 3))
     return done if workplace.dry_run else _run_hooks(workplace, request, done)
+
+
+@contextmanager
+def _told_damage(path: Path) -> Iterator[None]:
+    """Say which archive is damaged, and what can be done."""
+    try:
+        yield
+    except DamageError as error:
+        raise DamageError(
+            f"{path.name} is damaged: {error}; 'invoke verify' names all that is lost, "
+            "--path restores what is not, and tar reads up to the damage"
+        ) from error
 
 
 def _named_archive(request: Request) -> Path:
@@ -146,13 +158,10 @@ def _named_archive(request: Request) -> Path:
 def _restore_in_place(workplace: Workplace, restore_it: Callable[[], Restored]) -> Restored:
     """Make a safety backup and prove it, restore over the project, and say how to go back."""
     safety = _back_up_for_safety(workplace)
-    workplace.console.say(f"What is here now is safe in {safety.archive}")
+    go_back = f"invoke restore --version {safety.version} --in-place --overwrite always"
+    workplace.console.say(f"What is here now is safe in {safety.archive}; to go back: {go_back}")
     done = restore_it()
-    return msgspec.structs.replace(
-        done,
-        safety=str(safety.archive),
-        go_back=f"invoke restore --version {safety.version} --in-place --overwrite always",
-    )
+    return msgspec.structs.replace(done, safety=str(safety.archive), go_back=go_back)
 
 
 def _back_up_for_safety(workplace: Workplace) -> Backup:
@@ -176,27 +185,37 @@ def _back_up_for_safety(workplace: Workplace) -> Backup:
 def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
     with translated(RestoreError, "restoring"), open_for_reading(path) as (read_at, size):
         reader = open_archive(read_at, size)
+        if reader is None and request.archive is None and _is_managed(workplace, path):
+            raise DamageError("its index is missing, so it was cut off or replaced")
         wish = _wish(workplace, request, path, reader)
         placement = place(reader, wish) if reader else place_plain(path, wish)
-        if not (placement.contents or placement.links or placement.folders):
-            raise RestoreError(
-                f"nothing in {path.name} matches {' '.join(request.paths) or 'what is asked for'}"
-            )
-        job = _Job(path, reader, placement)
-        to = _target_of(workplace, request, path)
-        contents = len(placement.contents)
-        if os.path.lexists(to):
-            _merge(workplace, request, job, to)
-        elif not workplace.dry_run:
-            _restore_new(workplace, job, to)
-        return Restored(
-            archive=str(path),
-            to=str(to),
-            files=len(placement.contents) + len(placement.hard_links),
-            bytes=placement.size,
-            unchanged=contents - len(placement.contents),
-            skipped=tuple(map(printable, placement.skipped)),
+        return _restore_job(workplace, request, _Job(path, reader, placement))
+
+
+def _restore_job(workplace: Workplace, request: Request, job: _Job) -> Restored:
+    placement = job.placement
+    if not (placement.contents or placement.links or placement.folders):
+        raise RestoreError(
+            f"nothing in {job.path.name} matches {' '.join(request.paths) or 'what is asked for'}"
         )
+    to = _target_of(workplace, request, job.path)
+    unchanged: list[bytes] = []
+    if os.path.lexists(to):
+        unchanged = _merge(workplace, request, job, to)
+    elif not workplace.dry_run:
+        _restore_new(workplace, job, to)
+    return Restored(
+        archive=str(job.path),
+        to=str(to),
+        files=len(placement.contents) + len(placement.hard_links) - len(unchanged),
+        bytes=placement.size - sum(placement.contents[path][0] for path in unchanged),
+        unchanged=len(unchanged),
+        skipped=tuple(map(printable, placement.skipped)),
+    )
+
+
+def _is_managed(workplace: Workplace, path: Path) -> bool:
+    return any(backup.archive == path and backup.order for backup in workplace.store.backups())
 
 
 def _wish(workplace: Workplace, request: Request, path: Path, reader: Reader | None) -> Wish:
@@ -294,21 +313,24 @@ def _sweep(to: Path) -> None:
             os.close(fd)
 
 
-def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> None:
-    """Restore into a folder that is there, each file in one step."""
+def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> list[bytes]:
+    """Restore into a folder that is there, each file in one step; return the files that were not written."""
     overwrite = request.overwrite or ("if-changed" if request.in_place else "never")
     if not to.is_dir():
         raise RestoreError(f"the target {printable(to)} is not a folder; choose another with --to")
     folder = os.open(to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        target = Target(folder, merge=True)
+        target = Target(folder, merge=True, keep_equal=overwrite == "if-changed")
         _refuse_conflicts(target, job.placement, overwrite, to)
-        if overwrite == "if-changed":
-            job.placement.keep(lambda path, content: not target.holds(path, *content))
-        if not workplace.dry_run:
-            with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
-                job.write(target, advance)
-            sync_file_system(folder)
+        if workplace.dry_run:
+            contents = job.placement.contents.items()
+            return [
+                path for path, (_, digest) in contents if target.keep_equal and target.holds(path, digest)
+            ]
+        with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
+            job.write(target, advance)
+        sync_file_system(folder)
+        return target.kept
     finally:
         os.close(folder)
 

@@ -33,7 +33,7 @@ def test_each_fate_is_told_with_its_reason_and_the_bytes_freed(project: Path, ru
     assert made["1.0.0"].exists()
     assert [(fate["kept"], fate["reason"]) for fate in planned["fates"]] == [
         (False, "older than the 1 version kept"),
-        (True, "version 1 of 1"),
+        (True, "version 1 of 1, proved"),
     ]
     done = run("clean", "--keep", "1", "--json").json["result"]
     assert done["fates"] == planned["fates"]
@@ -73,6 +73,18 @@ def test_a_damaged_version_is_neither_counted_nor_removed(project: Path, run: Ru
     assert outcome.code == 0
     assert [version for version, archive in made.items() if archive.exists()] == ["2.0.0", "3.0.0"]
     assert "damaged, so it does not count" in outcome.out
+
+
+def test_an_old_proof_is_not_taken_for_the_archive_of_today(project: Path, run: Run) -> None:
+    """What was proved once and is damaged now does not count: the bytes are read again."""
+    made = back_up(run, "1.0.0", "2.0.0")
+    assert run("verify", "--all").code == 0
+    data = bytearray(made["2.0.0"].read_bytes())
+    data[len(data) // 3] ^= 1
+    made["2.0.0"].write_bytes(data)
+
+    assert run("clean", "--keep", "1").code == 0
+    assert made["1.0.0"].exists()
 
 
 @pytest.mark.parametrize("keep", ["0", "-1", "abc", "1.5", ""])

@@ -9,12 +9,13 @@ from typing import Protocol
 from backup_lib.archive.block import LARGE
 from backup_lib.archive.pool import in_order
 from backup_lib.archive.reader import PlacedBlock, Reader
-from backup_lib.archive.tar import END, RECORD, Member, commit_header, members_in
-from backup_lib.errors import DamageError, printable
+from backup_lib.archive.salvage import whole_entries
+from backup_lib.archive.tar import END, RECORD, commit_header
+from backup_lib.errors import DamageError
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
-__all__ = ["Checked", "Flaw", "check_archive", "matches"]
+__all__ = ["Checked", "Flaw", "check_archive"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,24 +101,17 @@ class _Checker:
             return self._damaged(placed, packed, str(error))
 
     def _sound(self, placed: PlacedBlock, packed: bytes, data: bytes) -> _Read:
-        entries = placed.block.entries
-        if not entries:
+        if not placed.block.entries:
             return _Read(placed, packed, data, ())
         whole: list[tuple[Entry, str]] = []
         flaws: list[Flaw] = []
-        left = iter(entries)
-        for member, content in members_in(data):
-            entry = next(left, None)
-            if entry is None or not matches(entry, member, self._top):
-                raise DamageError(f"it holds {printable(member.name)} where the index has something else")
+        for entry, member, content in self._reader.members(placed, data):
             if len(content) < member.size:
                 return _Read(placed, packed, data, tuple(flaws), tuple(whole), entry, bytes(content))
             if entry.kind == "file" and sha256(content).digest() != entry.digest:
                 flaws.append(Flaw(entry.path, "its content does not match its SHA-256"))
             else:
                 whole.append((entry, self._blob(entry, content)))
-        if (missing := next(left, None)) is not None:
-            raise DamageError(f"it does not hold {printable(missing.path)}")
         return _Read(placed, packed, data, tuple(flaws), tuple(whole))
 
     def _blob(self, entry: Entry, content: memoryview | bytes) -> str:
@@ -129,18 +123,15 @@ class _Checker:
     def _damaged(self, placed: PlacedBlock, packed: bytes, what: str) -> _Read:
         """Judge a damaged block: name the files that cannot be read from it any more."""
         data = self._reader.form.salvage(packed, placed.block.size)
-        legible = _legible(data)
+        sound = [entry for entry, _, _ in whole_entries(placed.block.entries, data, self._top)]
+        kept = set(sound)
         flaws = [Flaw(None, f"block {placed.number} at byte {placed.offset}: {what}")]
-        whole: list[tuple[Entry, str]] = []
-        for entry in placed.block.entries:
-            if any(self._is_whole(entry, member, digest) for member, digest in legible):
-                whole.append((entry, ""))
-            else:
-                flaws.append(Flaw(entry.path, "damaged: it cannot be read back as it was"))
-        return _Read(placed, packed, data, tuple(flaws), tuple(whole))
-
-    def _is_whole(self, entry: Entry, member: Member, digest: bytes) -> bool:
-        return matches(entry, member, self._top) and (entry.kind != "file" or entry.digest == digest)
+        flaws += [
+            Flaw(entry.path, "damaged: it cannot be read back as it was")
+            for entry in placed.block.entries
+            if entry not in kept
+        ]
+        return _Read(placed, packed, data, tuple(flaws), tuple((entry, "") for entry in sound))
 
     # in order
 
@@ -247,35 +238,3 @@ class _Run:
     def blob(self) -> str:
         """Return its git blob id, or "" where none is asked for."""
         return self._git_hash.hexdigest() if self._git_hash else ""
-
-
-def matches(entry: Entry, member: Member, top: bytes) -> bool:
-    """Whether a member of the tar stream is what the index says is there."""
-    return (
-        member.name == (top + b"/" + entry.path if entry.path else top)
-        and member.kind == entry.kind
-        and (entry.kind == "hardlink" or member.size == entry.size)
-        and (
-            (entry.kind == "file" and not member.link)
-            or entry.kind == "directory"
-            or member.link == (top + b"/" + entry.link if entry.kind == "hardlink" else entry.link)
-        )
-    )
-
-
-def _legible(data: bytes) -> list[tuple[Member, bytes]]:
-    """Return every member that can be read in damaged tar stream, with the SHA-256 of its content."""
-    found: list[tuple[Member, bytes]] = []
-    at = 0
-    while at < len(data):
-        try:
-            member, content = next(members_in(data[at:]))
-        except (DamageError, StopIteration):
-            at += RECORD
-            continue
-        if len(content) == member.size:
-            found.append((member, sha256(content).digest()))
-            at += RECORD + member.size + -member.size % RECORD
-        else:
-            at += RECORD
-    return found

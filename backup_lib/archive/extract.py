@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from backup_lib.archive.check import matches
 from backup_lib.archive.names import check_link, inner_path
 from backup_lib.archive.plain import all_members, open_stream
 from backup_lib.archive.pool import in_order
 from backup_lib.archive.reader import PlacedBlock, Reader
-from backup_lib.archive.tar import Member, members_in
+from backup_lib.archive.salvage import whole_entries
+from backup_lib.archive.tar import Member
 from backup_lib.archive.target import Stamp, Target
 from backup_lib.errors import DamageError, RestoreError, printable
 from backup_lib.model import Entry
@@ -71,11 +71,6 @@ class Placement:
         yield from self.contents
         yield from self.hard_links
         yield from (place for place, _ in self.links.values())
-
-    def keep(self, is_kept: Callable[[bytes, tuple[int, bytes]], bool]) -> None:
-        """Leave out the files whose place, with size and SHA-256, is not to be kept."""
-        self.contents = {out: content for out, content in self.contents.items() if is_kept(out, content)}
-        self.files = {name: out for name, out in self.files.items() if out in self.contents}
 
     def check(self) -> None:
         """Refuse what would be written over a link, or twice.
@@ -194,25 +189,41 @@ class _Extractor:
         return name in placement.files or name in placement.folders or name in placement.links
 
     def take(self, unit: tuple[PlacedBlock, ...]) -> int:
-        """Write what is wanted of one block; return the bytes of content written."""
+        """Write what is wanted of one block; return the bytes of content that were dealt with."""
         first, *others = unit
-        top = self.reader.header.project.encode()
-        written = 0
-        members = list(members_in(self.reader.unpack(first)))
-        if len(members) != len(first.block.entries):
-            raise DamageError(f"block {first.number} does not hold as many entries as the index says")
-        for entry, (member, content) in zip(first.block.entries, members, strict=True):
-            if not matches(entry, member, top):
-                raise DamageError(f"{printable(member.name)} is not what the index has in its place")
+        done = 0
+        for entry, member, content in self._found(first):
             if member.name in self.placement.files:
                 pieces = self._pieces(content, member.size, others)
                 self.target.write_file(
                     self.placement.files[member.name], _stamp(member), pieces, entry.digest
                 )
-                written += member.size
+                done += member.size
             else:
                 self._put_off(member)
-        return written
+        return done
+
+    def _found(self, placed: PlacedBlock) -> list[tuple[Entry, Member, memoryview]]:
+        """Return what is in a block; of a damaged one all that is wanted, or nothing.
+
+        Raises `DamageError` naming what is wanted and cannot be read.
+        """
+        try:
+            data = self.reader.unpack(placed)
+        except DamageError:
+            return self._salvaged(placed)
+        return list(self.reader.members(placed, data))
+
+    def _salvaged(self, placed: PlacedBlock) -> list[tuple[Entry, Member, memoryview]]:
+        packed, block = self.reader.packed(placed), placed.block
+        data = self.reader.form.salvage(packed, block.size)
+        found = whole_entries(block.entries, data, self.reader.header.project.encode())
+        whole = {entry.path for entry, _, _ in found}
+        for entry in block.entries:
+            if self._is_wanted(entry) and entry.path not in whole:
+                name = printable(entry.path) or "its top folder"
+                raise DamageError(f"{name} cannot be read back as it was")
+        return found
 
     def _pieces(
         self, content: memoryview, size: int, others: list[PlacedBlock]

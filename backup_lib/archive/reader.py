@@ -11,8 +11,10 @@ from pathlib import Path
 
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import read_records
+from backup_lib.archive.salvage import matches
+from backup_lib.archive.tar import Member, members_in
 from backup_lib.archive.trailer import ReadAt, Trailer
-from backup_lib.errors import DamageError
+from backup_lib.errors import DamageError, printable
 from backup_lib.model import Block, Entry, Format, Header, Summary
 
 _MOST_RATIO = 1 << 15
@@ -96,6 +98,22 @@ class Reader:
         if sha256(packed).digest() != placed.block.digest:
             raise DamageError(f"block {placed.number} at byte {placed.offset} does not match its digest")
         return self.form.unpack(packed, placed.block.size)
+
+    def members(self, placed: PlacedBlock, data: bytes) -> Iterator[tuple[Entry, Member, memoryview]]:
+        """Yield each entry of a block with its member in `data`, the tar stream of that block.
+
+        The content of the last one may be short: it runs on in the next blocks.
+        Raises `DamageError` where they are not what the index says.
+        """
+        top = self.header.project.encode()
+        left = iter(placed.block.entries)
+        for member, content in members_in(data):
+            entry = next(left, None)
+            if entry is None or not matches(entry, member, top):
+                raise DamageError(f"it holds {printable(member.name)} where the index has something else")
+            yield entry, member, content
+        if (missing := next(left, None)) is not None:
+            raise DamageError(f"it does not hold {printable(missing.path)}")
 
     def tail(self) -> bytes:
         """Return what has to follow the blocks, byte for byte."""

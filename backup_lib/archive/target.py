@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from hashlib import sha256
+from hashlib import file_digest, sha256
 
 from backup_lib.errors import DamageError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
@@ -20,6 +20,7 @@ from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 __all__ = ["Stamp", "Target"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HOLE = 64 << 10
 """Zeros of at least this many bytes become a hole in the file."""
 _ZEROS = bytes(1 << 20)
@@ -42,6 +43,10 @@ class Target:
     folder: int
     merge: bool
     """True where the folder may hold something: every file then replaces the one before in one step."""
+    keep_equal: bool = False
+    """True where a file that has the content already is not written again."""
+    kept: list[bytes] = field(default_factory=list)
+    """The files that were not written again."""
     _folders: list[tuple[bytes, Stamp]] = field(default_factory=list)
     _links: list[tuple[bytes, bytes, Stamp]] = field(default_factory=list)
     _hard_links: list[tuple[bytes, bytes]] = field(default_factory=list)
@@ -76,6 +81,9 @@ class Target:
 
         An empty `digest` is not compared. Raises `DamageError` where it differs.
         """
+        if self.keep_equal and digest and self.holds(path, digest, stamp):
+            self.kept.append(path)
+            return
         with self._parent(path) as (fd, name):
             unnamed = _unnamed(name) if self.merge else name
             file = os.open(unnamed, _CREATE, 0o600, dir_fd=fd)
@@ -86,8 +94,7 @@ class Target:
                         raise DamageError(
                             f"{printable(path)} does not match its SHA-256; it was not restored"
                         )
-                    os.fchmod(file, stamp.mode & 0o777)
-                    os.utime(file, ns=(stamp.mtime_ns, stamp.mtime_ns))
+                    _stamp(file, stamp)
                     if self.merge:
                         os.fsync(file)
                 finally:
@@ -140,8 +147,7 @@ class Target:
     def _stamp_folder(self, path: bytes, stamp: Stamp) -> None:
         fd = open_beneath(self.folder, path, OPEN_DIRECTORY)
         try:
-            os.fchmod(fd, stamp.mode & 0o777)
-            os.utime(fd, ns=(stamp.mtime_ns, stamp.mtime_ns))
+            _stamp(fd, stamp)
         finally:
             os.close(fd)
 
@@ -161,20 +167,22 @@ class Target:
         except OSError:
             return None
 
-    def holds(self, path: bytes, size: int, digest: bytes) -> bool:
-        """Whether a regular file of that content is at `path` already."""
+    def holds(self, path: bytes, digest: bytes, stamp: Stamp | None = None) -> bool:
+        """Whether a regular file of that SHA-256 is at `path` already; if so, it gets the `stamp`."""
         try:
-            fd = open_beneath(self.folder, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            fd = open_beneath(self.folder, path, _LOOK)
         except OSError:
             return False
         with open(fd, "rb") as file:
-            seen = os.fstat(fd)
-            if not stat.S_ISREG(seen.st_mode) or seen.st_size != size:
-                return False
-            found = sha256()
-            while piece := file.read(1 << 20):
-                found.update(piece)
-            return found.digest() == digest
+            equal = stat.S_ISREG(os.fstat(fd).st_mode) and file_digest(file, "sha256").digest() == digest
+            if equal and stamp:
+                _stamp(fd, stamp)
+        return equal
+
+
+def _stamp(fd: int, stamp: Stamp) -> None:
+    os.fchmod(fd, stamp.mode & 0o777)
+    os.utime(fd, ns=(stamp.mtime_ns, stamp.mtime_ns))
 
 
 def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
