@@ -33,7 +33,7 @@ PACKAGES = (
 )
 
 SOURCES = (".js", ".jsx", ".mjs", ".cjs", ".ts", ".tsx", ".mts", ".css", ".scss", ".json", ".html", ".md")
-SMALL = 96 << 10
+SMALL = 160 << 10
 """No source file that a person wrote is larger."""
 LEFT_OUT = {
     *("node_modules", "dist", "build", "coverage", "venv", ".venv", "__pycache__", "bower_components"),

@@ -113,7 +113,7 @@ def _tables(outcome: Outcome) -> Iterator[str]:
     what = "; ".join(f"{c.files:,} files, {c.bytes / 1e6:,.0f} MB" for c in outcome.plan.corpora)
     yield f"#### {outcome.title} ({what})"
     yield ""
-    yield "| | seconds (median) | least to most | times ours | written, MB | of it archive | peak memory, MiB |"
+    yield "| | seconds (median) | least to most | times ours | written, MB | archive | peak memory, MiB |"
     yield "|---|--:|--:|--:|--:|--:|--:|"
     first = outcome.plan.contestants[0].name
     for name, samples in outcome.samples.items():

@@ -147,7 +147,7 @@ def read(store: Path) -> Ledger:
 def _decoded(decoder: msgspec.json.Decoder[Record], line: bytes) -> Record | None:
     try:
         return decoder.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
 

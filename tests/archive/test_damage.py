@@ -36,8 +36,8 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         write_file(root, path, b"".join(b"%d\n" % (line * number) for line in range(40)))
     write_file(root, LARGE, b"large\n" * 60_000)
     (root / "link").symlink_to("three")
-    for path in [*root.rglob("*"), root]:
-        os.utime(path, (1_700_000_000, 1_700_000_000), follow_symlinks=False)  # the same bytes in each run
+    for thing in [*root.rglob("*"), root]:
+        os.utime(thing, (1_700_000_000, 1_700_000_000), follow_symlinks=False)  # the same bytes in each run
     archive = root.parent / f"demo.tar.{request.param}"
     back_up(root, archive, head(request.param, level="small"))
     with reading(archive) as reader:
@@ -128,7 +128,10 @@ def test_flaws_name_the_lost_files_and_no_others(whole: Whole) -> None:
 
 
 def _legible(whole: Whole, data: bytes) -> Iterator[tuple[bytes, bool]]:
-    """Yield each path, and whether its bytes are still in what an inflater gives before it fails."""
+    """Yield each path, and whether its name and content are in what an inflater gives before it fails.
+
+    Its mode and times have no more than tar's own checksum, which swapped digits pass.
+    """
     for offset, block in whole.blocks:
         packed, before = (each[offset : offset + block.length] for each in (data, whole.data))
         form = FORMATS[whole.format]
@@ -137,7 +140,8 @@ def _legible(whole: Whole, data: bytes) -> Iterator[tuple[bytes, bool]]:
             if entry.path != LARGE:
                 start = meant.index(b"demo/" + entry.path if entry.path else b"demo")
                 stop = start + 512 + entry.size
-                yield entry.path, given[start:stop] == meant[start:stop]
+                told = slice(start, start + 100), slice(start + 148, stop)
+                yield entry.path, all(given[part] == meant[part] for part in told)
     large = [offset for offset, block in whole.blocks if block.entries and block.entries[0].path == LARGE]
     first = next(number for number, (offset, _) in enumerate(whole.blocks) if offset == large[0])
     last = next(
