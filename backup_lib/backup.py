@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -14,7 +14,6 @@ import msgspec
 from backup_lib.archive import writer
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.archive.reuse import Reuse
-from backup_lib.archive.trailer import ReadAt
 from backup_lib.errors import DamageError, SettingsError, StoreError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY
 from backup_lib.model import Entry, GitState, Header, Problem
@@ -227,19 +226,13 @@ def _newest_of_its_kind(place: Workplace, header: Header, fresh: bool) -> Iterat
         for backup in place.store.backups()
         if backup.kind != "plain" and backup.format == header.format
     ]
-    if fresh or not made:
-        yield None
-        return
-    with open_for_reading(made[-1].archive) as (read_at, size):
-        yield _reuse(read_at, size, header)
-
-
-def _reuse(read_at: ReadAt, size: int, header: Header) -> Reuse | None:
-    try:
-        reader = open_archive(read_at, size)
-        return Reuse(reader, header) if reader else None
-    except DamageError:
-        return None
+    with ExitStack() as stack:
+        before = None
+        if made and not fresh:
+            with suppress(OSError, DamageError):  # then nothing can be copied from it
+                reader = open_archive(*stack.enter_context(open_for_reading(made[-1].archive)))
+                before = Reuse(reader, header) if reader else None
+        yield before
 
 
 def _write(place: Workplace, seen: Look, draft: Draft, before: Reuse | None) -> Written:

@@ -98,20 +98,14 @@ class _Cleaning:
         return [versions[version] for version in sorted(versions, key=semver.Version.parse, reverse=True)]
 
     def _safety(self) -> dict[str, Fate]:
+        """Keep the newest sound safety backup."""
         made = [backup for backup in self._backups if backup.version and is_safety(backup.version)]
-        ours = [backup for backup in made if backup.kind == "release"]
-        return {
-            backup.name: _fate(
-                backup,
-                backup is ours[-1],
-                "newest safety backup" if backup is ours[-1] else "older safety backup",
-            )
-            for backup in ours
-        }
+        return self._decide(
+            [[backup] for backup in reversed(made) if backup.kind == "release"], 1, "safety backup"
+        )
 
     def _daily(self, keep: int | None) -> dict[str, Fate]:
-        days = [[backup] for backup in self._backups if backup.kind == "daily"]
-        days.sort(key=lambda day: day[0].archive.name, reverse=True)
+        days = [[backup] for backup in reversed(self._backups) if backup.kind == "daily"]
         if keep is None:
             return {
                 day[0].name: _fate(day[0], True, "daily backups are kept without --keep-daily")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from backup_lib.archive.extract import Wish, extract, place
 from backup_lib.archive.reader import Reader
 from backup_lib.archive.target import Target
-from backup_lib.filesystem import OPEN_DIRECTORY
+from backup_lib.filesystem import OPEN_DIRECTORY, remove_tree
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
@@ -45,7 +44,7 @@ def _scratch_folder() -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
 
 
 def _difference(target: Target, entry: Entry, path: bytes) -> str:

@@ -6,13 +6,16 @@ import ctypes
 import errno
 import os
 import secrets
+import shutil
 import stat
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
     "OPEN_DIRECTORY",
     "open_beneath",
+    "remove_tree",
     "rename_new",
     "replace_file",
     "sync_file_system",
@@ -116,6 +119,14 @@ def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None
         os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a folder of our own with all that is in it, as far as that can be done; no link is followed."""
+    for folder, _, _ in os.walk(path):
+        with suppress(OSError):
+            os.chmod(folder, 0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def sync_folder(folder: Path | int) -> None:

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from backup_lib.archive.reader import open_archive, open_for_reading
+from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.backup import Look, Order, back_up, look
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
 from backup_lib.project.changelog import note_backup, noted, only_notes_differ
@@ -55,6 +55,16 @@ class Released(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class _Goal:
+    """What is to be released."""
+
+    place: Workplace
+    version: str
+    commit: str
+    allow_dirty: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _State:
     """How far a release is."""
 
@@ -80,21 +90,19 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
 
     Raises `BackupError`; the next run goes on from there.
     """
-    commit = _commit(place)
-    missing = _look(place, version, commit).missing()
+    goal = _Goal(place, version, _commit(place), allow_dirty)
+    missing = _look(goal).missing()
     if Step.TAG in missing or Step.BACKUP in missing:
-        _refuse_dirty(place, version, allow_dirty)
+        _refuse_dirty(goal)
     if not place.dry_run:
-        for step in missing:
-            place.console.say(f"{step.value[0].upper()}{step.value[1:]}")
-            _take(place, step, version, commit)
-    state = _look(place, version, commit)
+        _act(goal, missing)
+    state = _look(goal)
     if not place.dry_run and (left := state.missing()):
         raise BackupError(f"v{version} is not released: after all steps, it is left to {left[0].value}")
     when: Literal["now", "would"] = "would" if place.dry_run else "now"
     return Released(
         version=version,
-        commit=commit,
+        commit=goal.commit,
         archive=str(state.backup.archive) if state.backup else "",
         steps=tuple(_taken(step, when if step in missing else "before") for step in Step),
     )
@@ -115,8 +123,9 @@ def _commit(place: Workplace) -> str:
     return place.repository.commit
 
 
-def _look(place: Workplace, version: str, commit: str) -> _State:
-    backup = _backup_of(place, version, commit)
+def _look(goal: _Goal) -> _State:
+    place, version, commit = goal.place, goal.version, goal.commit
+    backup = _backup_of(goal)
     expected = place.store.expected(backup) if backup else None
     ledger = place.store.ledger()
     proof = ledger.proof(backup.name, expected.sha256) if backup and expected else None
@@ -127,42 +136,62 @@ def _look(place: Workplace, version: str, commit: str) -> _State:
         tagged=repository is not None and tag_stands(repository, tag_name(version), commit),
         backup=backup,
         proved=bool(backup and expected and ledger.proved(backup.name, expected.sha256)),
-        noted=_is_noted(place, version),
+        noted=backup is not None and _is_noted(goal, backup),
     )
 
 
-def _backup_of(place: Workplace, version: str, commit: str) -> Backup | None:
-    made = [
-        backup for backup in place.store.backups() if backup.kind == "release" and backup.version == version
-    ]
-    return made[-1] if made and _is_complete(made[-1], commit) else None
+def _backup_of(goal: _Goal) -> Backup | None:
+    held = goal.place.store.backups()
+    made = [backup for backup in held if backup.kind == "release" and backup.version == goal.version]
+    return made[-1] if made and _is_complete(goal, made[-1]) else None
 
 
-def _releases(place: Workplace) -> list[Backup]:
-    return [backup for backup in place.store.backups() if backup.kind == "release"]
-
-
-def _is_complete(backup: Backup, commit: str) -> bool:
-    """Whether a backup is of that commit and lacks nothing, as far as its index tells."""
+def _is_complete(goal: _Goal, backup: Backup) -> bool:
+    """Whether a backup is of the commit and lacks nothing, as far as its index tells."""
     with translated(BackupError, "reading the backup"), open_for_reading(backup.archive) as (read_at, size):
         try:
             reader = open_archive(read_at, size)
         except DamageError:
             return False
-        return reader is not None and reader.header.commit == commit and reader.summary.complete
+        if reader is None or reader.header.commit != goal.commit or not reader.summary.complete:
+            return False
+        return goal.allow_dirty or _is_as_committed(goal, reader)
+
+
+def _is_as_committed(goal: _Goal, reader: Reader) -> bool:
+    """Whether a backup holds no more than the commit, what git ignores, and what releases noted."""
+    notes = _changelog_name(goal)
+    return not reader.header.deleted and not any(
+        entry.state in ("modified", "untracked") and entry.path != notes for entry in reader.entries()
+    )
+
+
+def _changelog_name(goal: _Goal) -> bytes:
+    return os.fsencode(os.path.normpath(goal.place.settings.changelog))
 
 
 def _changelog(place: Workplace) -> Path:
     return place.root / place.settings.changelog
 
 
-def _is_noted(place: Workplace, version: str) -> bool:
-    path = _changelog(place)
+def _is_noted(goal: _Goal, backup: Backup) -> bool:
+    path = _changelog(goal.place)
     with translated(ProjectError, "reading the changelog"):
-        return path.exists() and noted(path.read_bytes(), version)
+        text = path.read_bytes() if path.exists() else b""
+    return noted(text, goal.version) and os.fsencode(backup.archive.name) in text
 
 
-def _take(place: Workplace, step: Step, version: str, commit: str) -> None:
+def _act(goal: _Goal, missing: list[Step]) -> None:
+    if Step.BACKUP in missing:
+        with goal.place.store.writing("release"):
+            pass  # a store that cannot be written to must not leave a tag behind
+    for step in missing:
+        goal.place.console.say(f"{step.value[0].upper()}{step.value[1:]}")
+        _take(goal, step)
+
+
+def _take(goal: _Goal, step: Step) -> None:
+    place, version = goal.place, goal.version
     if step is Step.TAG:
         tag_version(place, version)
     elif step is Step.BACKUP:
@@ -174,58 +203,58 @@ def _take(place: Workplace, step: Step, version: str, commit: str) -> None:
                 f"({problem.reason}); mend that and run the release again"
             )
     elif step is Step.VERIFY:
-        _prove(place, version, commit)
+        _prove(goal)
     else:
-        _note(place, version, commit)
+        _note(goal)
 
 
-def _found(place: Workplace, version: str, commit: str) -> Backup:
-    backup = _backup_of(place, version, commit)
+def _found(goal: _Goal) -> Backup:
+    backup = _backup_of(goal)
     if backup is None:
-        raise BackupError(
-            f"the backup of v{version} is gone, or is not of {commit[:12]}; run the release again"
-        )
+        raise BackupError(f"the backup of v{goal.version} is gone; run the release again")
     return backup
 
 
-def _prove(place: Workplace, version: str, commit: str) -> None:
+def _prove(goal: _Goal) -> None:
+    place, version = goal.place, goal.version
     with place.store.reading("release"):
-        verified = verify_backup(place, _found(place, version, commit), "full")
+        verified = verify_backup(place, _found(goal), "full")
     if verified.findings:
         raise DamageError(f"v{version} is not released: {verified.findings[0]}; run the release again")
     place.console.say(f"Proved: {verified.statement}")
 
 
-def _note(place: Workplace, version: str, commit: str) -> None:
-    backup = _found(place, version, commit)
+def _note(goal: _Goal) -> None:
+    place, version = goal.place, goal.version
+    backup = _found(goal)
     expected = place.store.expected(backup)
     digest = expected.sha256 if expected else ""
     detail = f"`{backup.archive.name}`, {backup.size} bytes, SHA-256 {digest}"
     note_backup(_changelog(place), version, detail, now()[:10])
 
 
-def _refuse_dirty(place: Workplace, version: str, allow_dirty: bool) -> None:
+def _refuse_dirty(goal: _Goal) -> None:
     """Refuse a tree that is not what the commit holds; what earlier releases noted does not count."""
-    dirty = _dirt(place, look(place, Order(version)))
+    dirty = _dirt(goal, look(goal.place, Order(goal.version)))
     if not dirty:
         return
     more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
-    if allow_dirty:
-        place.console.say(f"The tree is not as committed: {dirty[0]}{more}")
+    if goal.allow_dirty:
+        goal.place.console.say(f"The tree is not as committed: {dirty[0]}{more}")
         return
     raise ProjectError(
         f"the tree is not as committed: {dirty[0]}{more}; commit it, let git ignore it, or say --allow-dirty"
     )
 
 
-def _dirt(place: Workplace, seen: Look) -> list[str]:
+def _dirt(goal: _Goal, seen: Look) -> list[str]:
     """Return what of the tree is not as committed, as lines for a person."""
-    changelog = os.fsencode(os.path.normpath(place.settings.changelog))
+    changelog = _changelog_name(goal)
     standing = seen.standing
     dirt = {source.path: "untracked" for source in seen.selection.sources if source.state == "untracked"}
     if standing is not None:
         dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
-    if changelog in dirt and _only_notes(place, changelog):
+    if changelog in dirt and _only_notes(goal.place, changelog):
         del dirt[changelog]
     return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
 

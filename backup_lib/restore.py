@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import glob
 import os
+import re
 import secrets
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.filesystem import OPEN_DIRECTORY, rename_new, sync_file_system, sync_folder
+from backup_lib.filesystem import OPEN_DIRECTORY, remove_tree, rename_new, sync_file_system, sync_folder
 from backup_lib.hooks import found_hooks, run_hook
 from backup_lib.progress import Advance
 from backup_lib.project.version import parse_version, project_version
@@ -267,7 +266,7 @@ def _restore_new(workplace: Workplace, job: _Job, to: Path) -> None:
     """Restore into a new folder, which appears only when all of it is there."""
     to.parent.mkdir(parents=True, exist_ok=True)
     _sweep(to)
-    partial = to.with_name(f".{to.name}.{secrets.token_hex(4)}.partial")
+    partial = to.with_name(f"{_partial_start(to)}{secrets.token_hex(4)}.partial")
     partial.mkdir(mode=0o700)
     folder = os.open(partial, OPEN_DIRECTORY)
     try:
@@ -278,7 +277,7 @@ def _restore_new(workplace: Workplace, job: _Job, to: Path) -> None:
         sync_file_system(folder)
         _name(partial, to)
     except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_tree(partial)
         raise
     finally:
         os.close(folder)
@@ -299,16 +298,21 @@ def _umask() -> int:
     return mask
 
 
+def _partial_start(to: Path) -> str:
+    return f".{os.fsdecode(os.fsencode(to.name)[:200])}."
+
+
 def _sweep(to: Path) -> None:
     """Remove what a killed restore to the same place left, where nobody is at work in it."""
-    for left in to.parent.glob(f".{glob.escape(to.name)}.*.partial"):
-        if left.is_symlink() or not left.is_dir():
+    ours = re.compile(re.escape(_partial_start(to)) + r"[0-9a-f]{8}\.partial")
+    for left in to.parent.iterdir():
+        if not ours.fullmatch(left.name) or left.is_symlink() or not left.is_dir():
             continue
         fd = os.open(left, OPEN_DIRECTORY)
         try:
             with suppress(BlockingIOError):
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(left, ignore_errors=True)
+                remove_tree(left)
         finally:
             os.close(fd)
 
@@ -322,6 +326,7 @@ def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> list[
     try:
         target = Target(folder, merge=True, keep_equal=overwrite == "if-changed")
         _refuse_conflicts(target, job.placement, overwrite, to)
+        _refuse_taboo(workplace, job.placement, to)
         if workplace.dry_run:
             contents = job.placement.contents.items()
             return [
@@ -355,6 +360,17 @@ def _refuse_conflicts(target: Target, placement: Placement, overwrite: Overwrite
             f"{printable(there[0])}{more} would be overwritten in {to}; "
             "choose a new folder with --to, or say --overwrite if-changed"
         )
+
+
+def _refuse_taboo(workplace: Workplace, placement: Placement, to: Path) -> None:
+    """Refuse to write into a store or a git repository: no safety backup holds what is there."""
+    store = os.fsencode(os.path.relpath(workplace.store.path, os.path.realpath(to)))
+    for path in (*placement.places(), *placement.folders.values()):
+        if b".git" in path.split(b"/") or path == store or path.startswith(store + b"/"):
+            raise RestoreError(
+                f"{printable(path)} would be written into the store or a git repository in {to}; "
+                "restore it into a new folder with --to"
+            )
 
 
 def _kind_at(target: Target, path: bytes) -> int | None:

@@ -62,11 +62,16 @@ def fingerprint(sources: Iterable[Source]) -> bytes:
             source.uid,
             source.gid,
             source.size,
-            source.mtime_ns,
-            source.ctime_ns if source.kind != "directory" else 0,
+            _packable(source.mtime_ns),
+            _packable(source.ctime_ns) if source.kind != "directory" else 0,
             source.inode if source.kind != "directory" else 0,
             source.link,
         )
         for source in sources
     ]
     return blake2b(_encode(seen), digest_size=16).digest()
+
+
+def _packable(time_ns: int) -> int:
+    """Return a time as msgpack holds it; a file's may be beyond that."""
+    return max(-(1 << 63), min(time_ns, (1 << 63) - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from typing import Protocol
@@ -200,6 +201,7 @@ class _Checker:
         self._whole.update(after)
         if after != reader.tail():
             self._flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
+        self._flaws += _disordered(reader)
         counts = reader.summary.counts
         if not self._flaws and (self._entries, self._files, self._bytes) != (
             counts.entries,
@@ -208,6 +210,22 @@ class _Checker:
         ):
             self._flaws.append(Flaw(None, "the index does not hold as much as it says"))
         return Checked(self._whole.digest(), self._files, self._bytes, tuple(self._flaws), self._blobs)
+
+
+def _disordered(reader: Reader) -> Iterator[Flaw]:
+    """Find entries that are out of order or twice there, with names none may have, or links to nothing."""
+    linked = {entry.link for entry in reader.entries() if entry.kind == "hardlink"}
+    files: dict[bytes, tuple[int, bytes]] = {}
+    before: list[bytes] = []
+    for number, entry in enumerate(reader.entries()):
+        parts = entry.path.split(b"/") if entry.path else []
+        if (number and parts <= before) or b".." in parts or b"." in parts or (number and b"" in parts):
+            yield Flaw(entry.path, "it stands where no entry of that name belongs")
+        before = parts
+        if entry.path in linked and entry.kind == "file":
+            files[entry.path] = (entry.size, entry.digest)
+        if entry.kind == "hardlink" and files.get(entry.link) != (entry.size, entry.digest):
+            yield Flaw(entry.path, "it is not the file that it is a hard link to")
 
 
 class _Run:

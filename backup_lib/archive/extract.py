@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from backup_lib.archive.names import check_link, inner_path
@@ -77,25 +78,15 @@ class Placement:
 
         Raises `RestoreError`.
         """
-        taken: set[bytes] = set()
-        parents: set[bytes] = set()
-        for place in self.places():
-            if place in taken:
-                raise RestoreError(f"refused: two things would be restored as {printable(place)}")
-            taken.add(place)
-            parents.update(_parents(place))
-        for folder in self.folders.values():
-            parents.add(folder)
-            parents.update(_parents(folder))
-        if clash := sorted(parents & taken):
-            raise RestoreError(f"refused: something lies below {printable(clash[0])}, which is no folder")
-
-
-def _parents(path: bytes) -> Iterator[bytes]:
-    """Yield the folders above `path`, deepest first."""
-    while b"/" in path:
-        path = path.rpartition(b"/")[0]
-        yield path
+        things = [(out.replace(b"/", b"\0"), False) for out in self.places()]
+        things += [(folder.replace(b"/", b"\0"), True) for folder in set(self.folders.values())]
+        things.sort()  # what lies below a path comes right after it
+        for (above, is_folder), (below, _) in pairwise(things):
+            name = printable(above.replace(b"\0", b"/"))
+            if above == below:
+                raise RestoreError(f"refused: two things would be restored as {name}")
+            if not is_folder and below.startswith(above + b"\0"):
+                raise RestoreError(f"refused: something lies below {name}, which is no folder")
 
 
 def place(reader: Reader, wish: Wish) -> Placement:

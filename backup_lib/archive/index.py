@@ -24,7 +24,7 @@ _LETTERS: dict[type[Record], bytes] = {Header: b"H", Block: b"B", Summary: b"S"}
 _DECODERS: dict[bytes, msgspec.msgpack.Decoder[Record]] = {
     letter: msgspec.msgpack.Decoder(kind) for kind, letter in _LETTERS.items()
 }
-_MOST = 64 << 20
+_MOST = 16 << 20
 """The largest record that is read, bytes."""
 _encode = msgspec.msgpack.Encoder().encode
 

@@ -31,6 +31,8 @@ class Made:
     sources: tuple[Source, ...] = ()
     """What it was made from, where it may have to be made again."""
     problems: tuple[Problem, ...] = ()
+    replaced: tuple[bytes, ...] = ()
+    """Paths of files that were put in the place of those that the scan saw."""
     content: int = 0
     """Bytes of file content in it, for the progress."""
 
@@ -63,6 +65,8 @@ class RunEnds:
 
     entry: Entry
     problem: Problem | None
+    replaced: bool = False
+    """True where the file was put in the place of the one that the scan saw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +151,7 @@ class Maker:
         parts: list[bytes] = []
         entries: list[Entry] = []
         problems: list[Problem] = []
+        replaced: list[bytes] = []
         as_scanned = True
         content = 0
         for source in sources:
@@ -163,6 +168,8 @@ class Maker:
                 continue
             if taken.changed:
                 problems.append(_restless(source))
+            if taken.source.inode != source.inode:
+                replaced.append(source.path)
             as_scanned = as_scanned and taken.source is source and not taken.changed
             data = taken.data
             parts += (self._header(taken.source, len(data)), data, padding(len(data)))
@@ -172,7 +179,12 @@ class Maker:
         packed = self.form.pack(data, self.head.level) if data else b""
         mark = fingerprint(sources) if as_scanned else b""
         return Made(
-            packed, self._block(packed, len(data), mark, tuple(entries)), sources, tuple(problems), content
+            packed,
+            self._block(packed, len(data), mark, tuple(entries)),
+            sources,
+            tuple(problems),
+            tuple(replaced),
+            content,
         )
 
     def _header(self, source: Source, size: int) -> bytes:
@@ -214,7 +226,7 @@ class Maker:
                 left -= len(data)
                 yield Piece(data if left else data + padding(now.size))
         entry = Entry(source.path, "file", now.size, digest.digest(), b"", source.state, changed=not still)
-        return RunEnds(entry, None if still else _restless(source))
+        return RunEnds(entry, None if still else _restless(source), now.inode != source.inode)
 
 
 def _copies(source: Source) -> Iterator[Copy]:

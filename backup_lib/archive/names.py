@@ -6,8 +6,8 @@ from backup_lib.errors import RestoreError, printable
 
 __all__ = ["check_link", "inner_path"]
 
-_DEEPEST = 1024
-"""More folders below each other are refused."""
+_DEEPEST = 2048
+"""More folders below each other are refused: no path that the kernel takes at once has more."""
 
 
 def inner_path(name: bytes) -> bytes:
@@ -28,14 +28,14 @@ def check_link(path: bytes, target: bytes) -> None:
 
     Raises `RestoreError`.
     """
-    depth = path.count(b"/")
+    up, down = path.count(b"/"), 0
     outside = target.startswith(b"/") or not target
     for part in target.split(b"/"):
         if part == b"..":
-            depth -= 1
+            up -= 1
+            outside = outside or up < 0 or down > 0  # what is left again may itself have been a link
         elif part not in (b"", b"."):
-            depth += 1
-        outside = outside or depth < 0
+            down += 1
     if outside:
         raise RestoreError(
             f"refused: the link {printable(path)} -> {printable(target)} leads out of the target; "

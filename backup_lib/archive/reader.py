@@ -18,6 +18,7 @@ from backup_lib.errors import DamageError, printable
 from backup_lib.model import Block, Entry, Format, Header, Summary
 
 _MOST_RATIO = 1 << 15
+_MOST_BLOCK = 16 << 20
 """No format packs better: four bytes of zstd can stand for 128 KiB."""
 
 __all__ = ["PlacedBlock", "Reader", "open_archive", "open_for_reading"]
@@ -123,7 +124,7 @@ class Reader:
 
 def _check_sizes(block: Block, left: int) -> None:
     """Refuse a block that cannot be, before memory is set aside for it; `left` bytes of blocks follow."""
-    if not (0 < block.length <= left and 0 < block.size <= block.length * _MOST_RATIO):
+    if not (0 < block.length <= left and 0 < block.size <= min(block.length * _MOST_RATIO, _MOST_BLOCK)):
         raise DamageError("the index has a block of an impossible size")
 
 

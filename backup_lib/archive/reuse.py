@@ -75,11 +75,14 @@ class Reuse:
         return fingerprint in self._blocks
 
     def take(self, fingerprint: bytes) -> Reused | None:
-        """Return a block, its bytes checked against their digest; None where it is not there, or damaged."""
+        """Return a block, checked against its digest; None where it is not there, or cannot be read."""
         offset, found = self._blocks.get(fingerprint, (0, None))
         if found is None:
             return None
-        packed = self._reader.read_at(offset, found.length)
+        try:
+            packed = self._reader.read_at(offset, found.length)
+        except OSError:
+            return None
         if sha256(packed).digest() != found.digest:
             return None
         entries = msgspec.msgpack.decode(found.entries, type=tuple[Entry, ...])

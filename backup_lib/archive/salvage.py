@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 
-from backup_lib.archive.tar import RECORD, Member, members_in
+from backup_lib.archive.tar import RECORD, Member, TarReader
 from backup_lib.errors import DamageError
 from backup_lib.model import Entry
 
@@ -14,20 +16,18 @@ __all__ = ["legible", "matches", "whole_entries"]
 
 def legible(data: bytes) -> Iterator[tuple[Member, memoryview]]:
     """Yield every member that can be read in damaged tar stream, wherever it begins, with its content."""
+    stream = io.BytesIO(data)
     view = memoryview(data)
     at = 0
     while at < len(data):
-        try:
-            member, content = next(members_in(view[at:]))
-        except (DamageError, StopIteration):
-            at += RECORD
-            continue
-        if len(content) == member.size:
-            yield member, content
-            at += RECORD + member.size
-            at += -at % RECORD
-        else:
-            at += RECORD
+        stream.seek(at)
+        at += RECORD
+        with suppress(DamageError, StopIteration):
+            member = next(iter(TarReader(stream.read)))
+            start = stream.tell()
+            if start + member.size <= len(data):
+                yield member, view[start : start + member.size]
+                at = start + member.size + -member.size % RECORD
 
 
 def whole_entries(

@@ -183,10 +183,12 @@ class TarReader:
     """Reads the members of a tar stream one after the other.
 
     `read` returns the number of bytes it is asked for, or fewer at the end of the stream.
+    With `only_pax` no other extended headers are taken than those that `header` makes.
     """
 
-    def __init__(self, read: Callable[[int], bytes]) -> None:
+    def __init__(self, read: Callable[[int], bytes], only_pax: bool = False) -> None:
         self._read = read
+        self._taken = b"x" if only_pax else b"xgLK"
         self._left = 0
         self._pad = 0
         self.ended = False
@@ -201,6 +203,8 @@ class TarReader:
         while (record := self._next_record()) is not None:
             kind = record[156:157]
             if kind in _META:
+                if kind not in self._taken:
+                    raise DamageError("it has an extended header that does not belong there")
                 meta |= self._meta(record)
                 continue
             member = _member(record, meta)
@@ -281,8 +285,9 @@ def members_in(data: bytes | memoryview) -> Iterator[tuple[Member, memoryview]]:
     Raises `DamageError` where `data` is no tar stream.
     """
     stream = io.BytesIO(data)
-    reader = TarReader(stream.read)
+    reader = TarReader(stream.read, only_pax=True)
     view = memoryview(data)
+    end = 0
     for member in reader:
         start = stream.tell()
         end = start + member.size
@@ -290,6 +295,8 @@ def members_in(data: bytes | memoryview) -> Iterator[tuple[Member, memoryview]]:
         if end > len(data):
             return
         reader.skip(stream.seek, end)
+    if end + -end % RECORD != len(data):
+        raise DamageError("something follows its last entry")
 
 
 _META = {b"x": b"", b"g": b"", b"L": b"path", b"K": b"linkpath"}

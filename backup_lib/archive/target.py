@@ -53,17 +53,21 @@ class Target:
 
     def make_folders(self, path: bytes) -> None:
         """Make the folder `path` and those above it, where they are missing."""
-        if not path:
-            return
-        parent, _, name = path.rpartition(b"/")
-        try:
-            with self._parent(path) as (fd, _):
+        missing: list[bytes] = []
+        while path and not self._is_there(path):
+            missing.append(path)
+            path = path.rpartition(b"/")[0]
+        for folder in reversed(missing):
+            with self._parent(folder) as (fd, name), suppress(FileExistsError):
                 os.mkdir(name, 0o777, dir_fd=fd)
-        except FileExistsError:
-            os.close(open_beneath(self.folder, path, OPEN_DIRECTORY))
+
+    def _is_there(self, folder: bytes) -> bool:
+        """Whether there is a folder; raises `OSError` where something else is in its place."""
+        try:
+            os.close(open_beneath(self.folder, folder, OPEN_DIRECTORY))
         except FileNotFoundError:
-            self.make_folders(parent)
-            self.make_folders(path)
+            return False
+        return True
 
     @contextmanager
     def _parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:

@@ -95,6 +95,7 @@ class _Appender:
 
     def _append(self, made: Made) -> None:
         self._tally.note(made.problems)
+        self._tally.lose(made.replaced)
         if not made.packed:
             return
         self._write(made.packed)
@@ -120,6 +121,8 @@ class _Appender:
         self._run = None
         if ends.problem:
             self._tally.note((ends.problem,))
+        if ends.replaced:
+            self._tally.lose((ends.entry.path,))
         blocks[0] = msgspec.structs.replace(blocks[0], entries=(ends.entry,))
         for block in blocks:
             self._record(block)
@@ -162,6 +165,10 @@ class _Tally:
             if problem.kind != "changed":
                 self._lost.add(problem.path)
 
+    def lose(self, paths: Iterable[bytes]) -> None:
+        """Let no hard link stand for these: they are no longer the files that the scan saw."""
+        self._lost.update(paths)
+
     def settle(self, made: Made, maker: Maker) -> Made:
         """Give each hard link of a block the digest of its file; without that file, make it one itself."""
         if not any(source.kind == "hardlink" for source in made.sources):
@@ -173,7 +180,8 @@ class _Tally:
         return replace(made, block=msgspec.structs.replace(made.block, entries=entries))
 
     def _lost_in(self, made: Made) -> set[bytes]:
-        return self._lost | {problem.path for problem in made.problems if problem.kind != "changed"}
+        unread = {problem.path for problem in made.problems if problem.kind != "changed"}
+        return self._lost | unread | set(made.replaced)
 
     def _standing_alone(self, source: Source) -> Source:
         if source.kind == "hardlink" and source.link in self._lost:

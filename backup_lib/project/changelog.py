@@ -64,16 +64,20 @@ def noted(text: bytes, version: str) -> bool:
 
 
 def with_note(text: bytes, version: str, detail: str, date: str) -> bytes:
-    """Return the changelog `text` with the line of a backup, or as it is where it has that line.
+    """Return the changelog `text` with the line of a backup, in the place of an earlier one of that version.
 
     A version without a heading gets a section of its own: before the first version, else at the end.
     `detail` is one line of what the backup is, `date` (``YYYY-MM-DD``) that of the release.
     """
-    if noted(text, version):
-        return text
     plain = _plain(version)
     note = _Note(plain, " ".join(detail.split()).encode("utf-8", "replace"), date.encode())
     lines = _lines(text)
+    bom = _BOM if text.startswith(_BOM) else b""
+    for number, line in _prose(lines):
+        match = _NOTE.match(line)
+        if match and match[1] == plain:
+            lines[number] = note.line + line[len(line.rstrip(b"\r\n")) :]
+            return bom + b"".join(lines)
     headings = _headings(lines)
     own = next((heading for heading in headings if heading.version == plain), None)
     if own is not None:
@@ -82,7 +86,7 @@ def with_note(text: bytes, version: str, detail: str, date: str) -> bytes:
         at, new = _before_version(lines, headings[0], note)
     else:
         at, new = _at_end(lines, note)
-    return (_BOM if text.startswith(_BOM) else b"") + _inserted(lines, at, new)
+    return bom + _inserted(lines, at, new)
 
 
 def only_notes_differ(committed: bytes | None, current: bytes) -> bool:

@@ -166,10 +166,13 @@ def is_version(text: str) -> bool:
         return False
 
 
+_SAFETY = re.compile(r"safety\.\d{8}T\d{6}Z")
+
+
 def is_safety(version: str) -> bool:
     """Tell whether a version is that of a backup made before a restore in place."""
     prerelease = semver.Version.parse(version).prerelease if is_version(version) else None
-    return prerelease is not None and prerelease.startswith("safety.")
+    return prerelease is not None and _SAFETY.fullmatch(prerelease) is not None
 
 
 def version_folder(version: str) -> str:

@@ -116,17 +116,18 @@ class LocalStore:
             recover.remove(self.path, [backup.name for backup in backups])
 
     def expected(self, backup: Backup, index: str = "") -> ArchiveFacts | None:
-        """Return what the bytes of a backup should be, from its manifest, else from the ledger.
+        """Return what the bytes of a backup should be, from the ledger, else from its manifest.
 
         A daily backup may have been published several times under its name: the one whose index has the
         digest `index` (hex) counts, without it the one of the same size.
         """
-        if named := self._named_by_manifest(backup):
-            return named
-        for record in reversed(self.ledger().published(backup.name)):
-            if record.index == index if index else record.size == backup.size or backup.kind == "release":
+        published = self.ledger().published(backup.name)
+        fitting = published[-1:] if backup.kind == "release" else published[-2:]
+        for record in reversed(fitting):
+            same = record.index == index if index else record.size == backup.size
+            if same or backup.kind == "release":
                 return ArchiveFacts(backup.archive.name, record.size, record.sha256, record.index)
-        return None
+        return None if published else self._named_by_manifest(backup)
 
     def _named_by_manifest(self, backup: Backup) -> ArchiveFacts | None:
         facts = None if backup.kind == "daily" else listing.read_facts(backup.archive.parent / MANIFEST)

@@ -141,7 +141,8 @@ def _legible(whole: Whole, data: bytes) -> Iterator[tuple[bytes, bool]]:
                 start = meant.index(b"demo/" + entry.path if entry.path else b"demo")
                 stop = start + 512 + entry.size
                 told = slice(start, start + 100), slice(start + 148, stop)
-                yield entry.path, all(given[part] == meant[part] for part in told)
+                same = all(given[part] == meant[part] for part in told)
+                yield entry.path, same and sum(given[start : start + 148]) == sum(meant[start : start + 148])
     large = [offset for offset, block in whole.blocks if block.entries and block.entries[0].path == LARGE]
     first = next(number for number, (offset, _) in enumerate(whole.blocks) if offset == large[0])
     last = next(
@@ -246,7 +247,7 @@ def test_a_block_of_an_impossible_size(size: int, told: str | None) -> None:
 
 def test_the_index_knows_more_than_the_stream() -> None:
     """Entries without a member, members without an entry and other names are flaws."""
-    assert "does not hold" in flaws(forged([(ENDING[0], 1024, (FILE,))]))
+    assert "something follows its last entry" in flaws(forged([(ENDING[0], 1024, (FILE,))]))
     assert "index knows" in flaws(forged([ENDING, ENDING, ENDING]))
     assert "is not the header with the commit" in flaws(forged([ENDING, ENDING]))
     packed = gz.pack(b"\1" * 1024, "fast")

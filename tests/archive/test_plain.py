@@ -204,7 +204,7 @@ HOSTILE = {
     ],
     "a folder with content": [member("d", DIR, b"x")],
     "bad name": [member("x" * 300)],
-    "too deep": [member("d/" * 2000 + "f")],
+    "too deep": [member("d/" * 2100 + "f")],
     "name with nothing": [member("f", pax_headers={}), b"garbage" * 1000],
 }
 

@@ -107,10 +107,12 @@ def test_extended_records_state_their_own_length() -> None:
 
 
 def test_the_commit_comes_first() -> None:
-    """The global header is no member, and two records long."""
+    """The global header is no member, two records long, and nothing that belongs into a block of entries."""
     data = commit_header(COMMIT)
     assert len(data) == 2 * RECORD
-    assert list(members_in(data)) == []
+    assert list(TarReader(io.BytesIO(data).read)) == []
+    with pytest.raises(DamageError, match="does not belong there"):
+        list(members_in(data))
 
 
 def pax(*records: bytes) -> bytes:

@@ -202,11 +202,15 @@ def test_leaves_every_other_byte_alone(text: bytes) -> None:
 @settings(max_examples=400)
 @given(text=ANYTHING)
 def test_notes_a_backup_once(text: bytes) -> None:
-    """A second note of the same version changes nothing."""
+    """The same note again changes nothing; that of another backup takes the place of the one before."""
     after = note(text)
 
     assert noted(after, "v1.1.0")
-    assert with_note(after, "1.1.0", "another", "2030-01-01") == after
+    assert note(after) == after
+    other = with_note(after, "1.1.0", "another", "2030-01-01")
+    assert noted(other, "1.1.0")
+    assert with_note(other, "1.1.0", "another", "2031-01-01") == other
+    assert len(other.split(b"\n")) == len(after.split(b"\n"))
 
 
 @settings(max_examples=400)
@@ -241,7 +245,7 @@ def test_writes_in_place_and_keeps_the_mode(tmp_path: Path) -> None:
     assert path.read_bytes() == note(KEPT)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     written = path.stat().st_ino
-    assert not note_backup(path, "1.1.0", "b", "2026-11-22")
+    assert not note_backup(path, "1.1.0", "a.tar.gz, 12 files", "2026-11-23")
     assert path.stat().st_ino == written
     assert os.listdir(tmp_path) == ["CHANGELOG.md"]
 
