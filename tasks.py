@@ -58,9 +58,11 @@ def backup(
 ) -> BackedUp:
     """Write the project, ignored configuration included, into the store; 'verify' proves it."""
     from backup_lib.backup import Order, back_up
+    from backup_lib.settings import exclusive
 
+    exclusive(daily=daily, version=version)
     place = call.place(format=format, level=level)
-    wanted = None if daily and version is None else place.version(version)
+    wanted = None if daily else place.version(version)
     return back_up(place, Order(wanted, daily, note, fresh))
 
 
@@ -78,8 +80,10 @@ def verify(
     archive: str | None = None,
 ) -> Verified | list[Verified]:
     """Prove a backup by reading it back, or say exactly what is wrong with it."""
+    from backup_lib.settings import exclusive
     from backup_lib.verify import parse_depth, verify_all, verify_archive, verify_version
 
+    exclusive(all=all, version=version, archive=archive)
     place, how = call.place(), parse_depth(depth)
     if archive is not None:
         return verify_archive(place, Path(archive), how)
@@ -116,15 +120,17 @@ def restore(
 ) -> Restored:
     """Bring a backup back: whole, in part, or its configuration only."""
     from backup_lib.restore import Request, parse_overwrite, restore
-    from backup_lib.settings import whole_number
+    from backup_lib.settings import exclusive, whole_number
 
+    exclusive(to=to, in_place=in_place)
+    exclusive(archive=archive, version=version)
     place = call.place()
     request = Request(
         version=place.known_version(version),
         archive=Path(archive) if archive else None,
         to=Path(os.path.abspath(to)) if to else None,
         paths=(*(path or ()), *(place.settings.config_patterns if config_only else ())),
-        strip=whole_number(strip_components, "strip-components", least=0),
+        strip=whole_number(strip_components, "--strip-components", least=0),
         overwrite=parse_overwrite(overwrite),
         in_place=in_place,
         outside_links=outside_links,
@@ -144,7 +150,7 @@ def clean(call: Call, keep: str | None = None, keep_daily: str | None = None) ->
     from backup_lib.settings import whole_number
 
     place = call.place(keep=keep)
-    daily = None if keep_daily is None else whole_number(keep_daily, "keep-daily")
+    daily = None if keep_daily is None else whole_number(keep_daily, "--keep-daily")
     return clean(place, Keep(place.settings.keep, daily))
 
 

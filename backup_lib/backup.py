@@ -64,6 +64,8 @@ class BackedUp(msgspec.Struct, frozen=True):
     """Bytes of the archive."""
     sha256: str = ""
     proved: bool = False
+    left_out: int = 0
+    """Files of the commit that a rule left out."""
     problems: tuple[Problem, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     seconds: float = 0.0
@@ -168,6 +170,7 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
         return _would_back_up(place, look(place, order))
     with place.store.writing("backup"):
         seen = look(place, order)
+        _refuse_another_project(place, seen.header.project)
         with _draft(place, seen.header, order.daily) as draft:
             with _newest_of_its_kind(place, seen.header, order.fresh) as before:
                 written = _write(place, seen, draft, before)
@@ -185,6 +188,16 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
     )
 
 
+def _refuse_another_project(place: Workplace, project: str) -> None:
+    """Refuse a store of another project: versions, days and what is newest would be mixed up."""
+    for backup in place.store.backups():
+        if backup.order and backup.project not in ("", project):
+            raise StoreError(
+                f"the store {printable(place.store.path)} holds backups of {backup.project}, "
+                f"not of {project}; choose another with backup.store, or set backup.project"
+            )
+
+
 def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
     selection, header = seen.selection, seen.header
     return BackedUp(
@@ -194,6 +207,7 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
         bytes=selection.bytes,
         states={},
         commit=header.commit,
+        left_out=header.left_out,
         proved=proved,
         problems=selection.problems,
         dropped=tuple(Dropped(printable(each.path), str(each.rule)) for each in selection.dropped),

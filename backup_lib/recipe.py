@@ -84,6 +84,7 @@ def recipe(iterable: tuple[str, ...] = (), **help_texts: str) -> Callable[[Calla
         def run(c: Context, root: str | None, dry_run: bool, json: bool, **flags: object) -> None:
             call = Call(c, root, dry_run or bool(c.config.run.dry))
             with _ending(body.__name__, json):
+                _refuse_empty(flags)
                 _answer(body.__name__, body(call, **flags), call.dry_run, json)
 
         run.__signature__ = inspect.Signature([*parameters, *common])  # type: ignore[attr-defined]
@@ -97,6 +98,13 @@ def recipe(iterable: tuple[str, ...] = (), **help_texts: str) -> Callable[[Calla
         )
 
     return decorate
+
+
+def _refuse_empty(flags: dict[str, object]) -> None:
+    """Refuse a flag without its value; a note may be empty."""
+    for name, value in flags.items():
+        if name != "note" and (value == "" or (isinstance(value, list) and "" in value)):
+            raise SettingsError(f"--{name.replace('_', '-')} needs a value")
 
 
 def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
@@ -113,13 +121,13 @@ def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
 
 
 def _write(text: str) -> None:
-    """Write to stdout; a reader that has gone away does not undo what was done."""
+    """Write to stdout; a reader that has gone away, or a full disk there, does not undo what was done."""
     if sys.stdout is None:
         return
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -94,10 +94,7 @@ def _(result: BackedUp, dry_run: bool) -> Iterator[str]:
         yield f"Backed up {amount} in {result.seconds:.1f} s"
         yield f"Archive: {shown(result.archive)} ({size_text(result.size)})"
         yield f"SHA-256: {result.sha256}"
-    if result.states:
-        yield "Git: " + ", ".join(
-            f"{result.states[state]} {words}" for state, words in STATES.items() if result.states.get(state)
-        )
+    yield from _standing(result)
     for problem in result.problems[:_SHOWN]:
         yield f"  {problem.kind}  {printable(problem.path)}: {problem.reason}"
     yield from _more(len(result.problems))
@@ -109,6 +106,14 @@ def _(result: BackedUp, dry_run: bool) -> Iterator[str]:
         )
 
 
+def _standing(result: BackedUp) -> Iterator[str]:
+    told = [f"{result.states[state]} {words}" for state, words in STATES.items() if result.states.get(state)]
+    if result.left_out:
+        told.append(f"{counted(result.left_out, 'committed file')} left out")
+    if told:
+        yield "Git: " + ", ".join(told)
+
+
 @lines.register
 def _(result: Verified, dry_run: bool) -> Iterator[str]:
     del dry_run
@@ -117,6 +122,7 @@ def _(result: Verified, dry_run: bool) -> Iterator[str]:
             result.depth
         ]
         amount = f", {counted(result.files, 'file')}, {size_text(result.bytes)}" if result.files else ""
+        how = how if result.compared else "readable to its end, but nothing is recorded to compare it with"
         yield f"{shown(result.archive)}: {how}{amount}, {result.seconds:.1f} s"
         if result.statement:
             yield f"  {result.statement}"

@@ -26,7 +26,6 @@ from backup_lib.errors import (
     DamageError,
     NoSuchBackupError,
     RestoreError,
-    SettingsError,
     printable,
     translated,
 )
@@ -34,6 +33,7 @@ from backup_lib.filesystem import OPEN_DIRECTORY, remove_tree, rename_new, sync_
 from backup_lib.hooks import found_hooks, run_hook
 from backup_lib.progress import Advance
 from backup_lib.project.version import parse_version, project_version
+from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
@@ -49,11 +49,8 @@ def parse_overwrite(text: str | None) -> Overwrite | None:
     """Return what to do with files that are there, from its flag; raises `SettingsError`."""
     if text is None:
         return None
-    for overwrite in get_args(Overwrite):
-        if text == overwrite:
-            found: Overwrite = overwrite
-            return found
-    raise SettingsError(f"--overwrite takes never, if-changed or always, not {text!r}")
+    overwrite: Overwrite = one_of(text, get_args(Overwrite), "--overwrite")  # type: ignore[assignment]
+    return overwrite
 
 
 @dataclass(frozen=True, slots=True)

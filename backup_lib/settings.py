@@ -6,14 +6,14 @@ Invoke reads files, environment and defaults; `settings_from` turns its answer, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
 from backup_lib.errors import SettingsError
 from backup_lib.model import Format, Level
 
-__all__ = ["DEFAULTS", "Hooks", "Settings", "settings_from", "whole_number"]
+__all__ = ["DEFAULTS", "Hooks", "Settings", "exclusive", "one_of", "settings_from", "whole_number"]
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,8 +107,11 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
     hooks = given.get("hooks")
     if isinstance(hooks, Mapping):
         given["hooks"] = {name: value for name, value in hooks.items() if value is not None}
+    for name, kind in (("format", Format), ("level", Level)):
+        if name in given:
+            one_of(given[name], get_args(kind), _called(name, flags))
     if "keep" in given:
-        given["keep"] = whole_number(given["keep"], "keep")
+        given["keep"] = whole_number(given["keep"], _called("keep", flags))
     try:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
@@ -117,12 +120,33 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
         raise SettingsError(f"setting backup.{name}: {reason[0].lower()}{reason[1:]}") from error
 
 
+def _called(name: str, flags: Mapping[str, object]) -> str:
+    return f"--{name}" if flags.get(name) is not None else f"setting backup.{name}"
+
+
+def one_of(text: object, choices: tuple[str, ...], name: str) -> str:
+    """Return `text` where it is one of the choices.
+
+    `name` is what a person calls the flag or setting. Raises `SettingsError`.
+    """
+    if text not in choices:
+        raise SettingsError(f"{name} takes {', '.join(choices[:-1])} or {choices[-1]}, not {text!r}")
+    return str(text)
+
+
+def exclusive(**flags: object) -> None:
+    """Refuse flags that exclude each other; raises `SettingsError`."""
+    given = [f"--{name.replace('_', '-')}" for name, value in flags.items() if value]
+    if len(given) > 1:
+        raise SettingsError(f"{given[0]} and {given[1]} exclude each other")
+
+
 def whole_number(text: object, name: str, least: int = 1) -> int:
     """Return `text` as a whole number of at least `least`.
 
-    Raises `SettingsError` naming the flag or setting.
+    `name` is what a person calls the flag or setting. Raises `SettingsError`.
     """
     digits = str(text)
     if not (digits.isascii() and digits.isdigit()) or len(digits) > 9 or int(digits) < least:
-        raise SettingsError(f"--{name} takes a whole number of at least {least}, not {digits!r}")
+        raise SettingsError(f"{name} takes a whole number of at least {least}, not {digits!r}")
     return int(digits)

@@ -20,7 +20,6 @@ from backup_lib.errors import (
     BackupError,
     DamageError,
     NoSuchBackupError,
-    SettingsError,
     StoreError,
     counted,
     printable,
@@ -28,6 +27,7 @@ from backup_lib.errors import (
 )
 from backup_lib.model import STATES, Header, Summary
 from backup_lib.progress import Advance
+from backup_lib.settings import one_of
 from backup_lib.store.layout import MANIFEST
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
@@ -84,6 +84,8 @@ class Verified(msgspec.Struct, frozen=True):
     seconds: float = 0.0
     statement: str = ""
     """What the backup holds, measured against the commit."""
+    compared: bool = True
+    """False where nothing is recorded of the archive: it could only be read."""
     recorded: bool = False
     """Whether the proof stands in the ledger."""
 
@@ -106,6 +108,7 @@ class _Case:
     files: int = 0
     content: int = 0
     statement: str = ""
+    compared: bool = True
 
     def find(self, what: str, file: bytes | None = None, damage: bool = True) -> None:
         """Note something wrong."""
@@ -120,13 +123,18 @@ def verify_backup(place: Workplace, backup: Backup, depth: Depth) -> Verified:
     """
     began = time.monotonic()
     case = _Case(place, backup, backup.name, depth)
-    with translated(StoreError, "reading the backup"):
+    try:
         digest = _examine(case)
+    except OSError as error:
+        case.find(f"it cannot be read: {error.strerror or error}")
+        digest = ""
     seconds = round(time.monotonic() - began, 3)
     verified = _verdict(case, seconds)
     if backup.kind == "plain" or place.dry_run:
         return verified
     recorded = place.store.record(proof_of(verified, backup.size, digest))
+    if not recorded:
+        place.console.say("the store can only be read: the proof is not noted in its ledger")
     return msgspec.structs.replace(verified, recorded=recorded)
 
 
@@ -161,6 +169,7 @@ def verify_version(place: Workplace, version: str | None, depth: Depth) -> Verif
     Raises `NoSuchBackupError`.
     """
     with place.store.reading("verify"):
+        _tell_unreadable_lines(place)
         return verify_backup(place, place.store.find(version), depth)
 
 
@@ -169,6 +178,7 @@ def verify_all(place: Workplace, depth: Depth) -> list[Verified]:
     if not place.store.path.is_dir():
         return []
     with place.store.reading("verify"):
+        _tell_unreadable_lines(place)
         found = [verify_backup(place, backup, depth) for backup in place.store.backups()]
         for name in place.store.missing():
             finding = Finding(name, "it was published, but is not there any more")
@@ -178,11 +188,16 @@ def verify_all(place: Workplace, depth: Depth) -> list[Verified]:
 
 def parse_depth(text: str) -> Depth:
     """Return a depth from its flag; raises `SettingsError`."""
-    for depth in get_args(Depth):
-        if text == depth:
-            found: Depth = depth
-            return found
-    raise SettingsError(f"--depth takes quick, full or restore, not {text!r}")
+    depth: Depth = one_of(text, get_args(Depth), "--depth")  # type: ignore[assignment]
+    return depth
+
+
+def _tell_unreadable_lines(place: Workplace) -> None:
+    lines = place.store.ledger().unreadable
+    if lines:
+        place.console.say(
+            f"{counted(len(lines), 'line')} of the ledger cannot be read, the first is {lines[0]}"
+        )
 
 
 def _verdict(case: _Case, seconds: float) -> Verified:
@@ -195,6 +210,7 @@ def _verdict(case: _Case, seconds: float) -> Verified:
         bytes=case.content,
         seconds=seconds,
         statement=case.statement,
+        compared=case.compared,
     )
 
 
@@ -389,23 +405,26 @@ def statement(header: Header, summary: Summary) -> str:
 
 def _examine_plain(case: _Case) -> str:
     """Read an archive without usable index from start to end; compare it with a manifest, if there is one."""
-    listed_files = _listed_files(case)
+    told = _listed_files(case)
+    found: dict[bytes, bytes] = {}
     try:
         with open_stream(case.backup.archive) as reader:
             for member, digest in hash_members(reader):
-                if member.kind != "file":
-                    continue
-                name = member.name
-                wanted = listed_files.pop(name, None)
-                if wanted is not None and wanted != digest:
-                    case.find("its content does not match the manifest", name)
-                else:
-                    case.files += 1
+                name = member.name.removeprefix(b"./")
+                if member.kind == "file":
+                    found[name] = digest  # of several of one name, the last one counts
                     case.content += member.size
+                elif member.kind == "hardlink":
+                    found[name] = found.get(member.link.removeprefix(b"./"), b"")
     except DamageError as error:
         case.find(str(error))
-    for name in listed_files:
-        case.find("the manifest lists it, but it cannot be read from the archive", name)
+    for name, digest in told.items():
+        if name not in found:
+            case.find("the manifest lists it, but it cannot be read from the archive", name)
+        elif found[name] != digest:
+            case.find("its content does not match the manifest", name)
+    case.files = len(found)
+    case.compared = bool(told)
     return _hash_file(case.backup.archive)
 
 
@@ -415,7 +434,7 @@ def _listed_files(case: _Case) -> dict[bytes, bytes]:
         return {}
     try:
         with path.open("rb") as file:
-            return dict(read_manifest(file).files)
+            return {name.removeprefix(b"./"): digest for name, digest in read_manifest(file).files}
     except DamageError as error:
         case.find(f"its manifest is damaged: {error}")
         return {}

@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Run, archive_of, git, invoke, refused, setting, unreadable
 
 import tasks
+from backup_lib.archive import writer
 
 
 def test_it_says_where_the_archive_lies_and_that_it_is_not_proved(project: Path, run: Run) -> None:
@@ -259,3 +261,81 @@ def test_a_setting_of_the_wrong_type_is_named(project: Path, run: Run, name: str
     """A wrong value says which setting it is."""
     with setting(name, value):
         refused(run("backup"), 1, name.lower())
+
+
+def test_a_store_belongs_to_one_project(project: Path, run: Run) -> None:
+    """Another project would mix up versions, days and what is newest."""
+    run("backup")
+    with setting("PROJECT", "another"):
+        refused(run("backup"), 1, "holds backups of heymarket-endpoint")
+
+
+def test_a_folder_of_sources_cannot_become_the_store(project: Path, run: Run) -> None:
+    """What is in the store is not in a backup, so a store holds nothing else."""
+    with setting("STORE", "src"):
+        refused(run("backup"), 1, "holds other things")
+    assert sorted(path.name for path in (project / "src").iterdir()) == ["app.config.js", "server.js"]
+
+
+def test_committed_files_that_a_rule_leaves_out_are_said(project: Path, run: Run) -> None:
+    """A backup that lacks files of the commit says how many."""
+    with setting("EXCLUDE", "*.js"):
+        assert "2 committed files left out" in run("backup").out
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("backup", "--daily", "--version", "1.0.0"),
+        ("verify", "--all", "--version", "1.1.0"),
+        ("restore", "--to", "x", "--in-place"),
+        ("restore", "--archive", "x", "--version", "1.1.0"),
+    ],
+)
+def test_flags_that_contradict_each_other_are_refused(
+    project: Path, run: Run, flags: tuple[str, ...]
+) -> None:
+    """No flag is silently ignored."""
+    refused(run(*flags), 1, "exclude each other")
+
+
+@pytest.mark.parametrize("flags", [("restore", "--to="), ("restore", "--path="), ("backup", "--version=")])
+def test_a_flag_without_its_value_is_refused(project: Path, run: Run, flags: tuple[str, ...]) -> None:
+    """An empty value is a mistake, not a default."""
+    refused(run(*flags), 1, "needs a value")
+
+
+def test_a_wrong_choice_names_the_choices(project: Path, run: Run) -> None:
+    """--format and the setting of that name say what they take."""
+    refused(run("backup", "--format", "rar"), 1, "--format takes gz or zst, not 'rar'")
+    with setting("LEVEL", "9"):
+        refused(run("backup"), 1, "setting backup.level takes fast, normal or small, not '9'")
+
+
+def test_an_unreadable_backup_before_does_not_stop_the_next(project: Path, run: Run) -> None:
+    """What cannot be copied is made anew."""
+    archive = archive_of(run("backup", "--json"))
+    with unreadable(archive):
+        assert run("backup").code == 0
+
+
+def test_a_hard_link_is_not_given_the_content_of_what_replaced_its_file(
+    project: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the first of two names is replaced between scan and read, the other keeps its own content."""
+    first, second = project / "src" / "a.txt", project / "src" / "b.txt"
+    first.write_text("original\n")
+    os.link(first, second)
+    (project / "edited").write_text("edited\n")
+    real = writer.write_archive
+
+    def replacing(*given: Any) -> Any:
+        os.replace(project / "edited", first)
+        return real(*given)
+
+    monkeypatch.setattr(writer, "write_archive", replacing)
+    assert run("backup").code == 3  # "edited" has vanished
+    assert run("restore", "--to", str(tmp_path / "to")).code == 0
+    restored = tmp_path / "to" / "heymarket-endpoint" / "src"
+    assert (restored / "a.txt").read_text() == "edited\n"
+    assert (restored / "b.txt").read_text() == "original\n"

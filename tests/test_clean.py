@@ -87,7 +87,7 @@ def test_an_old_proof_is_not_taken_for_the_archive_of_today(project: Path, run: 
     assert made["1.0.0"].exists()
 
 
-@pytest.mark.parametrize("keep", ["0", "-1", "abc", "1.5", ""])
+@pytest.mark.parametrize("keep", ["0", "-1", "abc", "1.5", "²"])
 def test_a_keep_that_is_no_number_of_versions_is_refused(project: Path, run: Run, keep: str) -> None:
     """To keep none would be to lose all."""
     made = back_up(run, "1.0.0")

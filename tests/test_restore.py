@@ -288,3 +288,59 @@ def test_stripping_too_much_is_refused(archive: Path, run: Run, tmp_path: Path) 
     (Path("src") / "package.json").write_text("{}")
     run("backup")
     refused(run("restore", "--to", str(tmp_path / "s"), "--strip-components", "9"), 1, "nothing in")
+
+
+@pytest.mark.parametrize("name", ["backups/ledger.jsonl", ".git/hooks/post-checkout", "src/.git/config"])
+def test_nothing_is_written_into_the_store_or_a_repository(
+    archive: Path, project: Path, run: Run, tmp_path: Path, name: str
+) -> None:
+    """No safety backup holds what is there, so an archive that would replace it is refused."""
+    (tmp_path / "endpoint" / name).parent.mkdir(parents=True, exist_ok=True)
+    evil = tmp_path / "evil" / "endpoint" / name
+    evil.parent.mkdir(parents=True)
+    evil.write_text("evil\n")
+    subprocess.run(["tar", "-czf", "../evil.tgz", "endpoint"], cwd=tmp_path / "evil", check=True)
+
+    outcome = run("restore", "--archive", str(tmp_path / "evil.tgz"), "--in-place", "--overwrite", "always")
+    assert outcome.code == 1
+    assert "would be written into the store or a git repository" in outcome.err
+
+
+def test_in_place_brings_back_the_executable_bit(project: Path, run: Run) -> None:
+    """A file whose content is the same, but not its mode, gets its mode back."""
+    script = project / "run.sh"
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    run("backup")
+    script.chmod(0o600)
+    (project / "src" / "server.js").write_text("changed\n")
+
+    outcome = run("restore", "--version", "1.1.0", "--in-place")
+    assert outcome.code == 0
+    assert script.stat().st_mode & 0o777 == 0o755
+    assert "to go back: invoke restore --version" in outcome.err
+
+
+def test_sound_files_come_out_of_a_damaged_archive(project: Path, run: Run, tmp_path: Path) -> None:
+    """Where one file is hit, --path brings back the others, also those beside it in its block."""
+    (project / "zz.txt").write_text("".join(f"{number * 7919 % 100003}\n" for number in range(4000)))
+    archive = archive_of(run("backup", "--json"))
+    data = bytearray(archive.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    archive.write_bytes(data)
+
+    lost = run("restore", "--to", str(tmp_path / "a"))
+    assert lost.code == 4
+    assert "zz.txt cannot be read back as it was" in lost.err
+    assert run("restore", "--to", str(tmp_path / "b"), "--path", ".env", "--path", "src/").code == 0
+    assert set(tree(tmp_path / "b" / "heymarket-endpoint")) == {".env", "src/app.config.js", "src/server.js"}
+
+
+def test_a_cut_archive_of_the_store_is_called_damaged(archive: Path, run: Run, tmp_path: Path) -> None:
+    """A backup whose index is gone is no longer what was published."""
+    archive.write_bytes(archive.read_bytes()[:-100])
+
+    refused(run("restore", "--to", str(tmp_path / "x")), 4, "is damaged")
+    assert run("restore", "--archive", str(archive), "--to", str(tmp_path / "y")).code in (1, 4)
+    archive.unlink()
+    refused(run("restore", "--version", "1.1.0"), 4, "not there any more")

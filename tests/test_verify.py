@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import Run, archive_of, git, refused
+from support import Run, archive_of, git, refused, unreadable
 
 
 @pytest.fixture
@@ -230,3 +230,43 @@ def test_the_json_of_findings_names_archive_and_file(archive: Path, run: Run) ->
 def test_all_of_an_empty_store_is_sound(project: Path, run: Run) -> None:
     """Nothing there is nothing wrong."""
     assert run("verify", "--all").code == 0
+
+
+def test_an_archive_and_manifest_replaced_together_are_reported(archive: Path, run: Run) -> None:
+    """The ledger knows what was published: another sound pair in its place is damage."""
+    other = archive_of(run("backup", "--version", "2.0.0", "--note", "other", "--json"))
+    text = (other.parent / "MANIFEST.txt").read_text().replace(other.name, archive.name)
+    (archive.parent / "MANIFEST.txt").write_text(text)
+    shutil.copy(other, archive)
+
+    for depth in ("quick", "full"):
+        assert "its SHA-256 is" in damaged(run, "--version", "1.1.0", "--depth", depth)
+
+
+def test_what_nothing_is_recorded_of_is_not_called_proved(project: Path, run: Run, tmp_path: Path) -> None:
+    """A foreign archive can be read; that proves nothing."""
+    subprocess.run(["tar", "-czf", tmp_path / "foreign.tgz", "src"], check=True)
+    outcome = run("verify", "--archive", str(tmp_path / "foreign.tgz"))
+
+    assert outcome.code == 0
+    assert "nothing is recorded to compare it with" in outcome.out
+    assert "proved" not in outcome.out
+
+
+def test_unreadable_lines_of_the_ledger_are_told(archive: Path, run: Run) -> None:
+    """A garbled line is passed over, but not in silence."""
+    with (archive.parent.parent / "ledger.jsonl").open("ab") as ledger:
+        ledger.write(b"garbage\xff\n")
+    outcome = run("verify")
+
+    assert outcome.code == 0
+    assert "1 line of the ledger cannot be read" in outcome.err
+
+
+def test_an_archive_that_cannot_be_read_is_a_finding(archive: Path, run: Run) -> None:
+    """One unreadable archive does not keep the others from being verified."""
+    run("backup", "--version", "2.0.0")
+    with unreadable(archive):
+        findings = damaged(run, "--all")
+    assert "it cannot be read: Permission denied" in findings
+    assert "2 backups verified, 1 with findings" in findings

@@ -16,6 +16,7 @@ from backup_lib.store.layout import partial_name
 
 __all__ = ["discard", "guarded", "is_file", "link_to", "make_folder", "new_file", "open_folder"]
 
+_MAKE_ROOM = "make room, or run invoke clean; the earlier backups are untouched"
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -35,8 +36,8 @@ def _about_space(store: Path, cause: OSError) -> str:
     with suppress(OSError):
         disk = os.statvfs(store)
         free = disk.f_bavail * disk.f_frsize
-        return f"{free} bytes are free at {printable(store)}; the earlier backups are untouched"
-    return "the earlier backups are untouched"
+        return f"{free} bytes are left at {printable(store)}, and more are needed; {_MAKE_ROOM}"
+    return _MAKE_ROOM
 
 
 def make_folder(folder: Path) -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from backup_lib.errors import DamageError, NoSuchBackupError, printable
+from backup_lib.errors import DamageError, NoSuchBackupError, StoreError, printable
 from backup_lib.store.layout import (
     LATEST,
+    LEDGER,
+    LOCK,
     MANIFEST,
     PlainFormat,
     archive_format,
@@ -25,7 +27,18 @@ from backup_lib.store.layout import (
 from backup_lib.store.ledger import Ledger
 from backup_lib.store.manifest import Facts, read_manifest
 
-__all__ = ["Backup", "BackupKind", "Folder", "backups", "find", "folders", "missing", "read_facts", "scan"]
+__all__ = [
+    "Backup",
+    "BackupKind",
+    "Folder",
+    "backups",
+    "find",
+    "folders",
+    "missing",
+    "read_facts",
+    "refuse_other_things",
+    "scan",
+]
 
 BackupKind = Literal["release", "daily", "plain"]
 
@@ -173,6 +186,21 @@ def _with_record(daily: Backup, ledger: Ledger) -> Backup:
     """Take from the ledger what the name of a daily backup does not tell."""
     record = ledger.published(daily.name)[-1]
     return replace(daily, project=record.project, created=record.created or daily.created)
+
+
+def refuse_other_things(store: Path) -> None:
+    """Refuse to make a store of a folder that holds something else; one that is a store stays one.
+
+    Raises `StoreError`.
+    """
+    if not store.is_dir() or (store / LOCK).exists() or (store / LEDGER).exists():
+        return
+    names = [name for name in sorted(os.listdir(store)) if not name.startswith((".", "README"))]
+    if names and not any(archive_format(name) or parse_version_folder(name) for name in names):
+        raise StoreError(
+            f"{printable(store)} holds other things ({printable(names[0])}), so it cannot become the store; "
+            "choose an empty folder with backup.store"
+        )
 
 
 def missing(store: Path, ledger: Ledger) -> tuple[str, ...]:

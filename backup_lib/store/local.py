@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from backup_lib.errors import SettingsError, StoreError, printable
+from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
 from backup_lib.model import Header
 from backup_lib.store import ledger, listing, publish, recover
 from backup_lib.store.disk import guarded, make_folder
-from backup_lib.store.layout import MANIFEST
+from backup_lib.store.layout import LATEST, MANIFEST
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import hold
@@ -58,7 +58,10 @@ class LocalStore:
 
         Raises `StoreHeldError`, `StoreError`.
         """
-        with guarded(self.path, "making the store"):
+        with guarded(
+            self.path, "making the store", "choose a place that can be written to with backup.store"
+        ):
+            listing.refuse_other_things(self.path)
             make_folder(self.path)
         with hold(self.path, shared=False, doing=doing):
             with guarded(self.path, "recovering the store"):
@@ -106,9 +109,15 @@ class LocalStore:
     def find(self, version: str | None = None) -> Backup:
         """Return the newest backup of a version or day, or of all but safety backups (None or ``latest``).
 
-        Raises `NoSuchBackupError` saying what there is.
+        Raises `NoSuchBackupError` saying what there is, `DamageError` where what there was is gone.
         """
-        return listing.find(self.path, self.backups(), version)
+        try:
+            return listing.find(self.path, self.backups(), version)
+        except NoSuchBackupError:
+            for name in self.missing():
+                if version in (None, LATEST) or name.startswith((f"v{version}/", f"{version}.")):
+                    raise DamageError(f"{name} was published, but is not there any more") from None
+            raise
 
     def remove(self, backups: Iterable[Backup]) -> None:
         """Delete backups; within `writing`. What a crash leaves of them, the next `writing` deletes."""
