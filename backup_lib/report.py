@@ -171,8 +171,8 @@ def _(result: Cleaned, dry_run: bool) -> Iterator[str]:
 @lines.register
 def _(result: Released, dry_run: bool) -> Iterator[str]:
     for step in result.steps:
-        mark = {"now": "done now", "before": "done before", "would": "would do"}[step.when]
-        yield f"{mark:12}  {step.what}"
+        if step.when != "now":  # those were told when they were done
+            yield f"{'would do' if step.when == 'would' else 'done before':12}  {step.what}"
     if dry_run:
         yield f"Would release v{result.version} at {result.commit[:12]}"
     elif all(step.when == "before" for step in result.steps):
