@@ -116,6 +116,7 @@ class Corpora:
             _commit(path, name)
             files, size = _totals(path)
             facts.write_text(json.dumps({"recipe": RECIPE, "files": files, "bytes": size}))
+            settle()
         made = json.loads(facts.read_text())
         return Corpus(name, path, made["files"], made["bytes"])
 
@@ -264,8 +265,10 @@ def files_of(path: Path) -> Iterable[str]:
 
 def pristine(corpus: Corpus) -> None:
     """Take back whatever was changed in a corpus since its commit."""
-    if "v1.0.0" in git(corpus.path, "tag"):
-        git(corpus.path, "tag", "--delete", "v1.0.0")
+    tags = git(corpus.path, "tag").split()
+    if not tags and not git(corpus.path, "status", "--porcelain", "--ignored"):
+        return
+    git(corpus.path, "tag", "--delete", *tags)
     git(corpus.path, "checkout", "--quiet", "--force", "--", ".")
     git(corpus.path, "clean", "--quiet", "-d", "--force", "-x")
     settle()

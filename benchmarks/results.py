@@ -11,7 +11,7 @@ from statistics import median
 
 from benchmarks.jobs import Goal, Metric, Plan
 from benchmarks.measure import Contestant, Sample
-from benchmarks.workshop import Workshop
+from benchmarks.workshop import CHECKOUT, Workshop
 
 __all__ = ["Outcome", "Verdict", "json_text", "markdown"]
 
@@ -95,6 +95,7 @@ def _shown(contestant: Contestant, workshop: Workshop) -> str:
     folders = {
         str(workshop.memory): "MEMORY",
         str(workshop.folder): "WORK",
+        f"{CHECKOUT}/": "",
         f"{sys.executable} -m invoke": "invoke",
         sys.executable: "python",
     }
