@@ -87,6 +87,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             outcomes = [_run(job, workshop, rounds) for job in _wanted(options)]
         finally:
             workshop.close()
+    except KeyboardInterrupt:
+        _tell("interrupted; nothing was written")
+        return 130
     except BenchmarkError as error:
         _tell(f"stopped: {error}")
         return 1

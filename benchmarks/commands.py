@@ -17,7 +17,7 @@ from benchmarks.workshop import PROCESSORS, Workshop
 
 __all__ = ["TAR_OF", "VERSION", "Commands", "task"]
 
-VERSION = "1.0.0"
+VERSION, NEXT_VERSION = "1.0.0", "1.1.0"
 INVOKE = (sys.executable, "-m", "invoke")
 LIMIT = str(Path(__file__).with_name("limit.py"))
 PLAIN_NAME = re.compile(r"[A-Za-z0-9_./-]+", re.ASCII)
@@ -64,8 +64,9 @@ class Commands:
         return partial(self.workshop.put_back, tool, state)
 
     def backup(self, name: str = "backup", *flags: str, state: str | None = None) -> Contestant:
-        """Return our backup."""
-        return self.ours(name, "backup", "--version", VERSION, *flags, state=state)
+        """Return our backup; into a store that was saved, it is that of the next version."""
+        version = NEXT_VERSION if state else VERSION
+        return self.ours(name, "backup", "--version", version, *flags, state=state)
 
     def plain(self, name: str) -> Contestant:
         """Return a peer that writes a plain archive."""
