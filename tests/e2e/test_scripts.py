@@ -78,7 +78,18 @@ def first(clone: Path) -> list[subprocess.CompletedProcess[str]]:
     )
     ours = run(*here, cwd=clone, home=home)
     out, err = other.communicate()
-    return [ours, subprocess.CompletedProcess(other.args, other.returncode, out, err)]
+    theirs = subprocess.CompletedProcess(other.args, other.returncode, out, err)
+    return [_once_more_if_held(ours, here, home), _once_more_if_held(theirs, [*here[:2], "1.2.0"], home)]
+
+
+def _once_more_if_held(
+    done: subprocess.CompletedProcess[str], command: list[str], home: Path
+) -> subprocess.CompletedProcess[str]:
+    """Do what the message says where the other one held the store for long, as on a busy machine."""
+    if done.returncode != 11:
+        return done
+    again = run(*command, cwd=home, home=home)
+    return subprocess.CompletedProcess(again.args, again.returncode, again.stdout, done.stderr + again.stderr)
 
 
 def test_a_fresh_clone_makes_a_backup_and_says_where(
