@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import re
 import secrets
 import shutil
 import stat
@@ -152,7 +153,13 @@ def sync_file_system(folder: int) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write `data` as `path` in one step: at any moment, the old bytes are there or the new ones."""
+    """Write `data` as `path` in one step: at any moment, the old bytes are there or the new ones.
+
+    What a killed call for the same path left is removed; two must not be under way at once.
+    """
+    left = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
+    for name in filter(left.fullmatch, os.listdir(path.parent)):
+        os.unlink(path.parent / name)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -230,7 +230,8 @@ def _note(goal: _Goal) -> None:
     expected = place.store.expected(backup)
     digest = expected.sha256 if expected else ""
     detail = f"`{backup.archive.name}`, {backup.size} bytes, SHA-256 {digest}"
-    note_backup(_changelog(place), version, detail, now()[:10])
+    with place.store.writing("release"):
+        note_backup(_changelog(place), version, detail, now()[:10])
 
 
 def _refuse_dirty(goal: _Goal) -> None:

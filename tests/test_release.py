@@ -66,6 +66,15 @@ def test_after_a_failed_step_the_next_run_goes_on_from_there(
     assert (project / "CHANGELOG.md").read_text().count("- Created backup") == 1
 
 
+def test_what_a_killed_release_left_of_the_changelog_is_swept(project: Path, run: Run) -> None:
+    """A temporary of the changelog neither stays nor makes the tree dirty for the next run."""
+    left = project / ".CHANGELOG.md.0a1b2c3d.partial"
+    left.write_text("half")
+
+    assert run("release").code == 0
+    assert not left.exists()
+
+
 def test_a_dirty_tree_is_refused_unless_allowed(project: Path, run: Run) -> None:
     """A release is what the commit holds; changed, new and deleted files are named."""
     server = project / "src" / "server.js"
