@@ -1,8 +1,13 @@
 """Release backups that are plain files and prove themselves."""
 
-from importlib.metadata import PackageNotFoundError, version
 
-try:
-    __version__ = version("release-backup")
-except PackageNotFoundError:
-    __version__ = "0+checkout"
+def __getattr__(name: str) -> str:
+    """Look up the version when it is asked for: that takes longer than most imports."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("release-backup")
+    except PackageNotFoundError:
+        return "0+checkout"

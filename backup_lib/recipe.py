@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +33,10 @@ _COMMON = {
     "dry_run": "say what would be done, and do nothing",
     "json": "print one JSON object instead of text",
 }
+
+
+_IMPATIENCE = 2.0
+"""Seconds within which more signals mean the same one."""
 
 
 class _Terminated(BaseException):
@@ -163,16 +169,25 @@ def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the body like Ctrl-C does: everything it began is taken back."""
+    """Let SIGTERM end the body like Ctrl-C does: everything it began is taken back.
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        raise _Terminated
+    Another signal right after the first does not disturb that.
+    """
+    last = -math.inf
 
-    before = signal.signal(signal.SIGTERM, end)
+    def end(number: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        last, before = time.monotonic(), last
+        if last - before > _IMPATIENCE:
+            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+
+    taken = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+    handlers = [(each, signal.signal(each, end)) for each in taken]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in handlers:
+            signal.signal(each, handler)
 
 
 def _told_configuration_error(

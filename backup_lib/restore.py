@@ -17,7 +17,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from backup_lib import __version__
+import backup_lib
 from backup_lib.archive.extract import Placement, Wish, extract, extract_plain, place, place_plain
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.archive.target import Target
@@ -385,7 +385,7 @@ def _record(workplace: Workplace, backup: Backup, done: Restored) -> None:
         act="restore",
         archive=backup.name,
         version=backup.version,
-        tool=f"release-backup {__version__}",
+        tool=f"release-backup {backup_lib.__version__}",
         note=done.to,
     )
     if not workplace.dry_run and not workplace.store.record(record):

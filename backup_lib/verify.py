@@ -11,7 +11,7 @@ from typing import Literal, get_args
 
 import msgspec
 
-from backup_lib import __version__
+import backup_lib
 from backup_lib.archive.check import Checked, check_archive
 from backup_lib.archive.plain import hash_members, open_stream
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
@@ -227,7 +227,7 @@ def proof_of(verified: Verified, size: int, digest: str) -> Record:
         result="sound" if verified.sound else "damaged",
         findings=len(verified.findings),
         seconds=verified.seconds,
-        tool=f"release-backup {__version__}",
+        tool=f"release-backup {backup_lib.__version__}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import sha1, sha256
 from typing import Protocol
@@ -70,9 +71,10 @@ def check_archive(reader: Reader, advance: Advance, blob_hash: str | None = None
     `blob_hash` is git's (``sha1`` or ``sha256``); with it the blob ids of committed files are made.
     """
     checker = _Checker(reader, blob_hash)
-    for read in in_order(checker.read, reader.blocks()):
-        checker.take(read)
-        advance(len(read.packed))
+    with closing(in_order(checker.read, reader.blocks())) as results:
+        for read in results:
+            checker.take(read)
+            advance(len(read.packed))
     return checker.finish()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -142,8 +143,9 @@ def extract(reader: Reader, placement: Placement, target: Target, advance: Advan
     """
     _make_folders(placement, target)
     extractor = _Extractor(reader, placement, target)
-    for written in in_order(extractor.take, extractor.units()):
-        advance(written)
+    with closing(in_order(extractor.take, extractor.units())) as results:
+        for written in results:
+            advance(written)
     target.finish()
 
 

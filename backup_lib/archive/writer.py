@@ -9,6 +9,7 @@ the file began, and it is read again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import BinaryIO
@@ -59,10 +60,11 @@ def write_archive(file: BinaryIO, head: Header, tree: Tree, advance: Advance) ->
     """
     maker = Maker(head, tree.root, tree.before)
     appender = _Appender(file, maker, tree)
-    for result in in_order(maker.make, maker.jobs(tree.sources)):
-        appender.take(result)
-        if isinstance(result, Made) and result.content:
-            advance(result.content)
+    with closing(in_order(maker.make, maker.jobs(tree.sources))) as results:
+        for result in results:
+            appender.take(result)
+            if isinstance(result, Made) and result.content:
+                advance(result.content)
     return appender.finish()
 
 
