@@ -117,16 +117,16 @@ class _Case:
 
 
 def verify_backup(place: Workplace, backup: Backup, depth: Depth) -> Verified:
-    """Verify one backup of the store and leave the proof in the ledger.
-
-    Raises `StoreError` where it cannot be read.
-    """
+    """Verify one backup of the store and leave the proof in the ledger; what cannot be read is a finding."""
     began = time.monotonic()
     case = _Case(place, backup, backup.name, depth)
     try:
         digest = _examine(case)
     except OSError as error:
         case.find(f"it cannot be read: {error.strerror or error}")
+        digest = ""
+    except DamageError as error:
+        case.find(str(error))
         digest = ""
     seconds = round(time.monotonic() - began, 3)
     verified = _verdict(case, seconds)
@@ -145,22 +145,27 @@ def verify_archive(place: Workplace, path: Path, depth: Depth) -> Verified:
     """
     if not path.is_file():
         raise NoSuchBackupError(f"there is no archive {printable(path)}")
-    began = time.monotonic()
-    backup = Backup(path, str(path), "plain", "", None, "", "tar", path.stat().st_size, 0)
-    case = _Case(place, backup, str(path), depth)
-    with translated(StoreError, "reading the archive"):
-        _examine(case)
-    return _verdict(case, round(time.monotonic() - began, 3))
+    verified, _ = _verify_file(place, path, str(path), depth)
+    return verified
 
 
 def verify_draft(place: Workplace, path: Path, name: str, digest: str) -> Verified:
     """Verify, whole, an archive that is not published yet, and whose SHA-256 should be `digest` (hex)."""
-    verified = verify_archive(place, path, "full")
-    found = _hash_file(path)
-    findings = tuple(msgspec.structs.replace(finding, archive=name) for finding in verified.findings)
-    if found != digest:
-        findings += (Finding(name, f"its SHA-256 is {found}, but {digest} was written"),)
-    return msgspec.structs.replace(verified, archive=name, findings=findings)
+    verified, found = _verify_file(place, path, name, "full")
+    if found == digest:
+        return verified
+    finding = Finding(name, f"its SHA-256 is {found}, but {digest} was written")
+    return msgspec.structs.replace(verified, findings=(*verified.findings, finding))
+
+
+def _verify_file(place: Workplace, path: Path, name: str, depth: Depth) -> tuple[Verified, str]:
+    """Verify an archive that the store does not know; return its SHA-256, too."""
+    began = time.monotonic()
+    backup = Backup(path, name, "plain", "", None, "", "tar", path.stat().st_size, 0)
+    case = _Case(place, backup, name, depth)
+    with translated(StoreError, "reading the archive"):
+        digest = _examine(case)
+    return _verdict(case, round(time.monotonic() - began, 3)), digest
 
 
 def verify_version(place: Workplace, version: str | None, depth: Depth) -> Verified:

@@ -6,9 +6,14 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Run, archive_of, git, refused, unreadable
+
+from backup_lib.archive.check import Checked, check_archive
+from backup_lib.archive.reader import Reader
+from backup_lib.errors import DamageError
 
 
 @pytest.fixture
@@ -270,3 +275,21 @@ def test_an_archive_that_cannot_be_read_is_a_finding(archive: Path, run: Run) ->
         findings = damaged(run, "--all")
     assert "it cannot be read: Permission denied" in findings
     assert "2 backups verified, 1 with findings" in findings
+
+
+def test_an_index_that_contradicts_itself_is_a_finding(
+    archive: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Damage that ends the reading of one archive is recorded, and the others are verified all the same."""
+    run("backup", "--version", "2.0.0")
+
+    def refusing(reader: Reader, *given: Any) -> Checked:
+        if reader.header.version == "1.1.0":
+            raise DamageError("the blocks do not end where the index begins")
+        return check_archive(reader, *given)
+
+    monkeypatch.setattr("backup_lib.verify.check_archive", refusing)
+    findings = damaged(run, "--all")
+    assert f"v1.1.0/{archive.name}: the blocks do not end where the index begins" in findings
+    assert "2 backups verified, 1 with findings" in findings
+    assert '"result":"damaged"' in (archive.parent.parent / "ledger.jsonl").read_text()
