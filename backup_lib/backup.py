@@ -17,10 +17,9 @@ from backup_lib.archive.reuse import Reuse
 from backup_lib.errors import DamageError, SettingsError, StoreError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY
 from backup_lib.model import Entry, GitState, Header, Problem
-from backup_lib.project.git import Repository
-from backup_lib.project.rules import THE_STORE, rules_for
+from backup_lib.project.rules import THE_STORE, Rules, rules_for
 from backup_lib.project.selection import Selection, select
-from backup_lib.project.standing import Standing
+from backup_lib.project.standing import Comparison, Sight, Standing
 from backup_lib.project.version import tag_name
 from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
 from backup_lib.verify import proof_of, verify_draft
@@ -94,9 +93,7 @@ def look(place: Workplace, order: Order) -> Look:
     scanned = time.time_ns()
     repository = place.repository
     rules = rules_for(place.settings, place.root, place.store.path)
-    git = _Git(repository) if repository else None
-    selection = select(place.root, rules, git.states if git else None)
-    standing = git.standing if git else None
+    selection, standing = _selected(place, rules)
     moment, epoch = _moment()
     tag = tag_name(order.version) if order.version else None
     commit = repository.commit if repository else None
@@ -122,14 +119,23 @@ def look(place: Workplace, order: Order) -> Look:
 class _Git:
     """Asks how files stand to the commit, and keeps the whole answer."""
 
-    def __init__(self, repository: Repository) -> None:
-        self._repository = repository
+    def __init__(self, comparison: Comparison) -> None:
+        self._comparison = comparison
         self.standing: Standing | None = None
 
-    def states(self, sights: Sequence[tuple[bytes, int]]) -> Sequence[GitState]:
-        """Return the state of each path, told with its size in bytes."""
-        self.standing = self._repository.standing(sights)
+    def states(self, sights: Sequence[Sight]) -> Sequence[GitState]:
+        """Return the state of each file."""
+        self.standing = self._comparison.standing(sights)
         return self.standing.states
+
+
+def _selected(place: Workplace, rules: Rules) -> tuple[Selection, Standing | None]:
+    """Walk the project while git compares it with the commit."""
+    if place.repository is None:
+        return select(place.root, rules), None
+    with place.repository.comparing() as comparison:
+        git = _Git(comparison)
+        return select(place.root, rules, git.states), git.standing
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -44,8 +43,7 @@ STATES: dict[GitState, str] = {
 """The words for each state, in the order in which they are reported."""
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(msgspec.Struct, frozen=True, gc=False):
     """One thing of the project as the scan saw it."""
 
     path: bytes
@@ -61,9 +59,9 @@ class Source:
     ctime_ns: int
     device: int
     inode: int
-    link: bytes
+    link: bytes = b""
     """Target of a symlink; for a hard link the `path` of the source it is the same file as."""
-    state: GitState
+    state: GitState = ""
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True):
@@ -76,7 +74,7 @@ class Problem(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing in an archive."""
 
     path: bytes

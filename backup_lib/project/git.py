@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.project.standing import Standing, files_of, standing_of
+from backup_lib.project.standing import Comparison, comparing, files_of
 from backup_lib.project.worktree import WorkTree, first_line, refusal
 
 __all__ = ["Repository", "find_root", "open_repository"]
@@ -73,12 +73,9 @@ class Repository:
         if answer.status:
             raise _tag_refused(tag, answer.message)
 
-    def standing(self, sights: Sequence[tuple[bytes, int]]) -> Standing:
-        """Compare files with the commit, given path and size in bytes as the scan saw them.
-
-        Raises `ProjectError` where git cannot say.
-        """
-        return standing_of(self.tree, self.commit, sights)
+    def comparing(self) -> AbstractContextManager[Comparison]:
+        """Begin to compare the work tree with the commit; git works while the body goes on."""
+        return comparing(self.tree, self.commit)
 
     def blobs(self, commit: str) -> dict[bytes, str]:
         """Return the blob id of each file and symlink below the root in a commit.

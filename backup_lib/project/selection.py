@@ -5,21 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+
+import msgspec
 
 from backup_lib.errors import ProjectError, printable, translated
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 from backup_lib.model import GitState, Kind, Problem, Source
 from backup_lib.project.rules import Rule, Rules, Scope
+from backup_lib.project.standing import Sight
 
 __all__ = ["Dropped", "Selection", "States", "select"]
 
-States = Callable[[Sequence[tuple[bytes, int]]], Sequence[GitState]]
-"""Told path and size of each file, hard link and symlink (length of its target); answers in that order."""
+States = Callable[[Sequence[Sight]], Sequence[GitState]]
+"""Told of each file, hard link and symlink; answers in that order."""
 
 _KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 _NOT_KEPT = {
@@ -66,17 +67,6 @@ class Selection:
         return tuple(sorted(met, key=lambda rule: rule.rank))
 
 
-class _Found(NamedTuple):
-    """One thing to keep, before git is asked about it."""
-
-    path: bytes
-    kind: Kind
-    facts: os.stat_result
-    link: bytes = b""
-    on_the_way: bool = False
-    """True for a dropped folder that is only kept if something below it is."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """An open folder of the walk."""
@@ -95,14 +85,20 @@ class _Walk:
 
     root: int
     rules: Rules
-    found: list[_Found] = field(default_factory=list)
+    found: list[Source] = field(default_factory=list)
+    ways: set[bytes] = field(default_factory=set)
+    """Dropped folders that are only kept if something below them is."""
+    many_named: set[bytes] = field(default_factory=set)
+    """Files that have another name somewhere."""
+    link_sizes: dict[bytes, int] = field(default_factory=dict)
+    """The size in bytes of each hard link's file."""
     dropped: list[Dropped] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     first_names: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
     def run(self) -> None:
         """Go through the whole tree; a stack instead of recursion, since trees may be deep."""
-        top = _Found(b"", "directory", os.fstat(self.root))
+        top = _seen(b"", "directory", os.fstat(self.root))
         self.found.append(top)
         stack = [self.children(top, self.rules.scope)]
         while stack:
@@ -110,19 +106,43 @@ class _Walk:
             if step is None:
                 stack.pop()
                 continue
-            thing, scope = step
-            self.found.append(self.once(thing))
-            if thing.kind == "directory":
-                stack.append(self.children(thing, scope))
+            source, scope = step
+            self.found.append(self.once(source) if source.path in self.many_named else source)
+            if source.kind == "directory":
+                stack.append(self.children(source, scope))
 
-    def once(self, thing: _Found) -> _Found:
+    def once(self, source: Source) -> Source:
         """Make a hard link of a file that was met under another name."""
-        if thing.kind != "file" or thing.facts.st_nlink < 2:
-            return thing
-        first = self.first_names.setdefault((thing.facts.st_dev, thing.facts.st_ino), thing.path)
-        return thing if first == thing.path else _Found(thing.path, "hardlink", thing.facts, first)
+        first = self.first_names.setdefault((source.device, source.inode), source.path)
+        if first == source.path:
+            return source
+        self.link_sizes[source.path] = source.size
+        return msgspec.structs.replace(source, kind="hardlink", size=0, link=first)
 
-    def children(self, parent: _Found, scope: Scope) -> Iterator[tuple[_Found, Scope]]:
+    def kept(self) -> list[Source]:
+        """Return what was found, without the dropped folders that led to nothing."""
+        if not self.ways:
+            return self.found
+        kept: list[Source] = []
+        for source in reversed(self.found):
+            if source.path not in self.ways or (kept and kept[-1].path.startswith(source.path + b"/")):
+                kept.append(source)
+        return kept[::-1]
+
+    def sights(self, sources: Iterable[Source]) -> list[Sight]:
+        """Return what `States` is told."""
+        return [
+            Sight(source.path, self.git_size(source), source.ctime_ns)
+            for source in sources
+            if source.kind != "directory"
+        ]
+
+    def git_size(self, source: Source) -> int:
+        if source.kind == "symlink":
+            return len(source.link)
+        return source.size if source.kind == "file" else self.link_sizes[source.path]
+
+    def children(self, parent: Source, scope: Scope) -> Iterator[tuple[Source, Scope]]:
         """List a folder; everything in it is looked at before this returns, and the folder closed again."""
         try:
             fd = open_beneath(self.root, parent.path, OPEN_DIRECTORY)
@@ -137,7 +157,7 @@ class _Walk:
         finally:
             os.close(fd)
 
-    def listed(self, fd: int, parent: _Found, scope: Scope) -> list[tuple[_Found, Scope]]:
+    def listed(self, fd: int, parent: Source, scope: Scope) -> list[tuple[Source, Scope]]:
         with os.scandir(fd) as entries:
             named = sorted((os.fsencode(entry.name), entry) for entry in entries)
         prefix = parent.path + b"/" if parent.path else b""
@@ -147,28 +167,29 @@ class _Walk:
             _read_gitignore(fd) if self.rules.use_gitignore and b".gitignore" in names else None,
             _read_backupignore(fd, prefix) if b".backupignore" in names else None,
         )
-        folder = _Folder(fd, prefix, inner, parent.on_the_way)
+        folder = _Folder(fd, prefix, inner, parent.path in self.ways)
         looked_at = (self.look(folder, name, entry) for name, entry in named)
-        return [(thing, inner) for thing in looked_at if thing is not None]
+        return [(source, inner) for source in looked_at if source is not None]
 
-    def look(self, folder: _Folder, name: bytes, entry: os.DirEntry[str]) -> _Found | None:
+    def look(self, folder: _Folder, name: bytes, entry: os.DirEntry[str]) -> Source | None:
         """Return what stands there; None where it is not kept, which is noted."""
+        path = folder.prefix + name
         try:
-            on_the_way = False
             is_folder = entry.is_dir(follow_symlinks=False)
             if self.leaves_out(folder, name, is_folder):
-                on_the_way = is_folder and self.rules.leads_to_included(folder.prefix, name)
-                if not on_the_way:
+                if not (is_folder and self.rules.leads_to_included(folder.prefix, name)):
                     return None
+                self.ways.add(path)
             facts = entry.stat(follow_symlinks=False)
             kind = _KINDS.get(stat.S_IFMT(facts.st_mode))
             if kind is None:
-                self.skip(folder.prefix + name, facts)
+                self.skip(path, facts)
                 return None
-            link = os.readlink(name, dir_fd=folder.fd) if kind == "symlink" else b""
-            return _Found(folder.prefix + name, kind, facts, link, on_the_way)
+            if kind == "file" and facts.st_nlink > 1:
+                self.many_named.add(path)
+            return _seen(path, kind, facts, os.readlink(name, dir_fd=folder.fd) if kind == "symlink" else b"")
         except OSError as error:
-            self.note(folder.prefix + name, error)
+            self.note(path, error)
             return None
 
     def leaves_out(self, folder: _Folder, name: bytes, is_folder: bool) -> bool:
@@ -206,50 +227,38 @@ def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
         walk.run()
     finally:
         os.close(fd)
-    found = _without_empty_ways(walk.found)
-    if all(thing.kind == "directory" for thing in found):
+    found = walk.kept()
+    if all(source.kind == "directory" for source in found):
         raise ProjectError(
             f"there is no file to back up in {printable(root)}; see with --dry-run what the rules drop"
         )
-    return Selection(tuple(_sources(found, states)), tuple(walk.dropped), tuple(walk.problems))
+    sources = found if states is None else _with_states(found, states(walk.sights(found)))
+    return Selection(tuple(sources), tuple(walk.dropped), tuple(walk.problems))
 
 
-def _without_empty_ways(found: list[_Found]) -> list[_Found]:
-    """Leave out the dropped folders that led to nothing which ``include`` brings back."""
-    if not any(thing.on_the_way for thing in found):
-        return found
-    kept: list[_Found] = []
-    for thing in reversed(found):
-        if not thing.on_the_way or (kept and kept[-1].path.startswith(thing.path + b"/")):
-            kept.append(thing)
-    return kept[::-1]
+def _seen(path: bytes, kind: Kind, facts: os.stat_result, link: bytes = b"") -> Source:
+    return Source(
+        path,
+        kind,
+        stat.S_IMODE(facts.st_mode),
+        facts.st_uid,
+        facts.st_gid,
+        facts.st_size if kind == "file" else 0,
+        facts.st_mtime_ns,
+        facts.st_ctime_ns,
+        facts.st_dev,
+        facts.st_ino,
+        link,
+    )
 
 
-def _sources(found: list[_Found], states: States | None) -> Iterator[Source]:
-    answers: Iterator[GitState] = repeat("")
-    if states is not None:
-        answers = iter(
-            states([(thing.path, _size_in_git(thing)) for thing in found if thing.kind != "directory"])
-        )
-    for path, kind, facts, link, _ in found:
-        yield Source(
-            path=path,
-            kind=kind,
-            mode=stat.S_IMODE(facts.st_mode),
-            uid=facts.st_uid,
-            gid=facts.st_gid,
-            size=facts.st_size if kind == "file" else 0,
-            mtime_ns=facts.st_mtime_ns,
-            ctime_ns=facts.st_ctime_ns,
-            device=facts.st_dev,
-            inode=facts.st_ino,
-            link=link,
-            state="" if kind == "directory" else next(answers),
-        )
-
-
-def _size_in_git(thing: _Found) -> int:
-    return len(thing.link) if thing.kind == "symlink" else thing.facts.st_size
+def _with_states(found: list[Source], states: Sequence[GitState]) -> Iterator[Source]:
+    answers = iter(states)
+    for source in found:
+        if source.kind == "directory":
+            yield source
+        else:
+            yield msgspec.structs.replace(source, state=next(answers))
 
 
 def _read_backupignore(folder: int, prefix: bytes) -> bytes:

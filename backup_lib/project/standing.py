@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from backup_lib.model import GitState
 from backup_lib.project.worktree import WorkTree, refusal
 
-__all__ = ["Blob", "Standing", "files_of", "standing_of"]
+__all__ = ["Comparison", "Sight", "Standing", "comparing", "files_of"]
 
 _FILE_MODES = (b"100644", b"100755", b"120000")
 _GITLINK = b"160000"
@@ -25,17 +28,19 @@ _STATUS = (
     "--ignore-submodules=all",
 )
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
+_TICK_NS = 10_000_000
+"""The kernel's clock for the times of files may be so much behind."""
+_FILTERS = ("config", "--get-regexp", r"^filter\.")
 
 
-class Blob(NamedTuple):
-    """A file or symlink of a commit."""
+class Sight(NamedTuple):
+    """A file, hard link or symlink as the scan saw it."""
 
-    mode: bytes
-    """As git writes it: ``100644``."""
-    digest: str
-    """The blob's id in hexadecimal."""
+    path: bytes
+    """Below the project's root."""
     size: int
-    """Bytes; -1 where it is not known."""
+    """Bytes; of a symlink, those of its target."""
+    ctime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +57,36 @@ class Standing:
     """One for each path asked about, in that order."""
 
 
-def standing_of(tree: WorkTree, commit: str | None, sights: Sequence[tuple[bytes, int]]) -> Standing:
-    """Compare files with the commit, given path and size in bytes as the scan saw them.
+@contextmanager
+def comparing(tree: WorkTree, commit: str | None) -> Iterator[Comparison]:
+    """Begin to compare the work tree with the commit; yield at once, git works meanwhile."""
+    began_ns = time.time_ns() - _TICK_NS
+    with ThreadPoolExecutor(1, thread_name_prefix="git") as pool:
+        yield Comparison(tree, began_ns, pool.submit(_compared, tree, commit))
 
-    Raises `ProjectError` where git cannot say.
-    """
-    comparison = _compared(tree, commit)
-    states = [comparison.state(path, size) for path, size in sights]
-    told = _with_ignored(tree, sights, _with_filtered(tree, sights, states))
-    tracked = frozenset(comparison.blobs)
-    unseen = tracked.difference(path for path, _ in sights)
-    deleted = frozenset(filter(comparison.is_gone, unseen))
-    return Standing(tracked, deleted, comparison.changed - comparison.gone, tuple(told))
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A comparison of the work tree with the commit that is under way."""
+
+    tree: WorkTree
+    began_ns: int
+    answer: Future[_Compared]
+
+    def standing(self, sights: Sequence[Sight]) -> Standing:
+        """Return how files stand to the commit, given as the scan saw them.
+
+        Raises `ProjectError` where git cannot say.
+        """
+        compared = self.answer.result()
+        states = [compared.state(sight, self.began_ns) for sight in sights]
+        if compared.has_filters:
+            states = _with_filtered(self.tree, sights, states)
+        told = _with_ignored(self.tree, sights, states)
+        tracked = frozenset(compared.sizes)
+        unseen = tracked.difference(sight.path for sight in sights)
+        deleted = frozenset(filter(compared.is_gone, unseen))
+        return Standing(tracked, deleted, compared.changed - compared.gone, tuple(told))
 
 
 def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
@@ -72,29 +95,38 @@ def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
     Raises `ProjectError` where the repository does not hold the commit.
     """
     listed = tree.ask(*_listing(tree, commit)).checked(f"listing the files of {commit}")
-    return {path: blob.digest for path, blob in _tree(listed, tree.prefix) if blob.mode in _FILE_MODES}
+    return {path: facts[2].decode() for path, facts in _tree(listed, tree.prefix) if facts[0] in _FILE_MODES}
 
 
 @dataclass(frozen=True, slots=True)
-class _Comparison:
+class _Compared:
     """What git says of the commit, the index and the work tree; paths below the project's root."""
 
     tree: WorkTree
-    blobs: Mapping[bytes, Blob]
+    sizes: Mapping[bytes, int]
+    """The bytes of each file and symlink of the commit; -1 where they are not known."""
     submodules: tuple[bytes, ...]
     """Each ending with ``/``."""
     changed: frozenset[bytes]
     """Differ from the commit, or are in the index only."""
     gone: frozenset[bytes]
+    has_filters: bool
+    """Whether files may go through filter programs."""
 
-    def state(self, path: bytes, size: int) -> GitState:
-        """Return the state as far as names and sizes tell it."""
+    def state(self, sight: Sight, began_ns: int) -> GitState:
+        """Return the state as far as names and sizes tell it.
+
+        What changed since git began to look is not known to be as committed.
+        """
+        path, size, ctime_ns = sight
         if path in self.changed:
             return "modified"
-        blob = self.blobs.get(path)
-        if blob is not None:
-            return "committed" if blob.size in (size, -1) else "converted"
-        return "submodule" if path.startswith(self.submodules) else "untracked"
+        committed = self.sizes.get(path)
+        if committed is None:
+            return "submodule" if path.startswith(self.submodules) else "untracked"
+        if ctime_ns >= began_ns:
+            return "modified"
+        return "committed" if committed in (size, -1) else "converted"
 
     def is_gone(self, path: bytes) -> bool:
         """Whether a file of the commit is not in the tree, rather than dropped by a rule."""
@@ -102,55 +134,57 @@ class _Comparison:
         return path in self.gone or not os.path.lexists(os.path.join(top, self.tree.prefix + path))
 
 
-def _compared(tree: WorkTree, commit: str | None) -> _Comparison:
-    asked = [(*_STATUS, *tree.within), (*_INDEX, *tree.within)]
-    if commit is not None:
-        asked.append(_listing(tree, commit, "--long"))
-    answers = [answer.checked("comparing the tree with the commit") for answer in tree.ask_together(asked)]
-    changes = dict(_changes(answers[0], tree.prefix))
-    unusual = dict(_index(answers[1], tree.prefix))
-    blobs = dict(_tree(answers[2], tree.prefix)) if commit is not None else {}
-    links = {path for path, blob in blobs.items() if blob.mode == _GITLINK}
-    links.update(path for path, mode in unusual.items() if mode == _GITLINK)
-    return _Comparison(
+def _compared(tree: WorkTree, commit: str | None) -> _Compared:
+    listing = [] if commit is None else [_listing(tree, commit, "--long")]
+    filters, *answers = tree.ask_together(
+        [_FILTERS, (*_STATUS, *tree.within), (*_INDEX, *tree.within), *listing]
+    )
+    status, index, *trees = (answer.checked("comparing the tree with the commit") for answer in answers)
+    changes = dict(_changes(status, tree.prefix))
+    unusual = dict(_index(index, tree.prefix))
+    links = {path for path, mode in unusual.items() if mode == _GITLINK}
+    sizes: dict[bytes, int] = {}
+    for path, (mode, _, _, size) in (each for listed in trees for each in _tree(listed, tree.prefix)):
+        if mode in _FILE_MODES:
+            # Partial clones do not have every blob: git writes BAD.
+            sizes[path] = int(size) if size.isdigit() else -1
+        elif mode == _GITLINK:
+            links.add(path)
+    return _Compared(
         tree=tree,
-        blobs={path: blob for path, blob in blobs.items() if blob.mode in _FILE_MODES},
+        sizes=sizes,
         submodules=tuple(path + b"/" for path in sorted(links)),
         changed=frozenset(changes).union(unusual) - links,
         gone=frozenset(path for path, gone in changes.items() if gone),
+        has_filters=bool(filters.output),
     )
 
 
-def _with_filtered(
-    tree: WorkTree, sights: Sequence[tuple[bytes, int]], states: Sequence[GitState]
-) -> Sequence[GitState]:
+def _with_filtered(tree: WorkTree, sights: Sequence[Sight], states: Sequence[GitState]) -> list[GitState]:
     """Find the converted files whose size tells nothing: those that go through a filter program."""
-    if "committed" not in states or not tree.ask("config", "--get-regexp", r"^filter\.").output:
-        return states
-    paths = _in_state("committed", sights, states)
-    fields = _asked_about(tree, paths, "check-attr", "-z", "--stdin", "filter")
+    fields = _asked_about(
+        tree, _in_state("committed", sights, states), "check-attr", "-z", "--stdin", "filter"
+    )
     answers = zip(fields[::3], fields[2::3], strict=False)
     filtered = {path for path, name in answers if name not in _NO_FILTER}
     return [
-        "converted" if path in filtered else state for (path, _), state in zip(sights, states, strict=True)
+        "converted" if sight.path in filtered else state for sight, state in zip(sights, states, strict=True)
     ]
 
 
-def _with_ignored(
-    tree: WorkTree, sights: Sequence[tuple[bytes, int]], states: Sequence[GitState]
-) -> Sequence[GitState]:
+def _with_ignored(tree: WorkTree, sights: Sequence[Sight], states: list[GitState]) -> list[GitState]:
     """Tell ignored files from untracked ones."""
     paths = _in_state("untracked", sights, states)
     if not paths:
         return states
     ignored = frozenset(_asked_about(tree, paths, "check-ignore", "-z", "--stdin"))
-    return ["ignored" if path in ignored else state for (path, _), state in zip(sights, states, strict=True)]
+    return [
+        "ignored" if sight.path in ignored else state for sight, state in zip(sights, states, strict=True)
+    ]
 
 
-def _in_state(
-    state: GitState, sights: Sequence[tuple[bytes, int]], states: Sequence[GitState]
-) -> list[bytes]:
-    return [path for (path, _), known in zip(sights, states, strict=True) if known == state]
+def _in_state(state: GitState, sights: Sequence[Sight], states: Sequence[GitState]) -> list[bytes]:
+    return [sight.path for sight, known in zip(sights, states, strict=True) if known == state]
 
 
 def _asked_about(tree: WorkTree, paths: Iterable[bytes], *command: str) -> list[bytes]:
@@ -167,14 +201,12 @@ def _listing(tree: WorkTree, commit: str, *flags: str) -> tuple[str, ...]:
     return ("ls-tree", "-r", "-z", "--full-tree", *flags, "--end-of-options", commit, *tree.within)
 
 
-def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, Blob]]:
-    """Read ``ls-tree -z``: mode, type, id and size, a tab, the path."""
+def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
+    """Read ``ls-tree -z``: each path with its mode, type, id and, where it was asked for, size."""
+    start = len(prefix)
     for line in output.split(b"\0")[:-1]:
         facts, _, path = line.partition(b"\t")
-        mode, _, digest, *size = facts.split()
-        # Partial clones do not have every blob: git writes BAD.
-        known = bool(size) and size[0].isdigit()
-        yield path.removeprefix(prefix), Blob(mode, digest.decode(), int(size[0]) if known else -1)
+        yield path[start:], facts.split()
 
 
 def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool]]:

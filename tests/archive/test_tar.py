@@ -7,11 +7,11 @@ import os
 import tarfile
 import time
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from backup_lib.archive.tar import END, RECORD, TarReader, commit_header, header, members_in, padding
 from backup_lib.errors import DamageError
@@ -90,7 +90,7 @@ def test_extended_only_where_needed(
     name: bytes, changes: dict[str, int], size: int, records: set[bytes]
 ) -> None:
     """A pax record stands only for what the plain header has no room for."""
-    data = header(name, replace(SOURCE, **changes), size, b"")  # type: ignore[arg-type]
+    data = header(name, replace(SOURCE, **changes), size, b"")
     found = set()
     if data[156:157] == b"x":
         body = data[RECORD : RECORD + int(data[124:135], 8)]

@@ -16,7 +16,7 @@ from backup_lib.model import GitState
 from backup_lib.project.git import Repository, find_root, open_repository
 from backup_lib.project.rules import rules_for
 from backup_lib.project.selection import select
-from backup_lib.project.standing import Standing
+from backup_lib.project.standing import Sight, Standing
 from backup_lib.settings import Settings
 
 from .conftest import Tree
@@ -33,8 +33,9 @@ def standing(root: Path) -> tuple[Standing, dict[bytes, GitState]]:
     """Return how a scan of the folder stands to its commit, and the state of each path."""
     answers: list[Standing] = []
 
-    def states(sights: Sequence[tuple[bytes, int]]) -> tuple[GitState, ...]:
-        answers.append(opened(root).standing(sights))
+    def states(sights: Sequence[Sight]) -> tuple[GitState, ...]:
+        with opened(root).comparing() as comparison:
+            answers.append(comparison.standing(sights))
         return answers[0].states
 
     sources = select(root, rules_for(Settings(), root), states).sources
@@ -426,6 +427,24 @@ def test_a_broken_git_file_is_an_error(tree: Tree, content: str) -> None:
         find_root(tree.root)
 
 
+def test_what_changes_while_git_looks_is_not_told_as_committed(repository: Tree) -> None:
+    """A file of the same size that changed after git began to look may have been missed by it."""
+    repository.commit("a", "b")
+    found = opened(repository.root)
+
+    with found.comparing() as comparison:
+        comparison.answer.result()
+        repository.write("a", content=b"CONTENT\n")
+        sources = select(repository.root, rules_for(Settings(), repository.root)).sources
+        sights = [Sight(source.path, source.size, source.ctime_ns) for source in sources if source.path]
+        states = comparison.standing(sights).states
+
+    assert dict(zip([sight.path for sight in sights], states, strict=True)) == {
+        b"a": "modified",
+        b"b": "committed",
+    }
+
+
 def test_a_broken_repository_is_an_error(repository: Tree) -> None:
     """A repository that git cannot read is one clear line, also where the tree is compared."""
     repository.commit("a")
@@ -434,8 +453,11 @@ def test_a_broken_repository_is_an_error(repository: Tree) -> None:
 
     with pytest.raises(ProjectError, match=r"opening the repository .* failed: "):
         open_repository(repository.root)
-    with pytest.raises(ProjectError, match="comparing the tree with the commit failed: "):
-        found.standing([])
+    with (
+        pytest.raises(ProjectError, match="comparing the tree with the commit failed: "),
+        found.comparing() as comparison,
+    ):
+        comparison.standing([])
 
 
 def test_a_work_tree_elsewhere_is_an_error(repository: Tree, tmp_path: Path) -> None:

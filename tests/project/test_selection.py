@@ -17,6 +17,7 @@ from backup_lib.filesystem import open_beneath
 from backup_lib.model import GitState, Problem
 from backup_lib.project.rules import rules_for
 from backup_lib.project.selection import Selection, select
+from backup_lib.project.standing import Sight
 from backup_lib.settings import Settings
 
 from .conftest import Tree
@@ -165,15 +166,15 @@ def test_gives_each_file_its_state(tree: Tree) -> None:
     tree.write("a", "dir/b", content=b"12345")
     (tree.root / "link").symlink_to("dir")
     os.link(tree.root / "a", tree.root / "z")
-    asked: list[Sequence[tuple[bytes, int]]] = []
+    asked: list[tuple[bytes, int]] = []
 
-    def states(sights: Sequence[tuple[bytes, int]]) -> list[GitState]:
-        asked.append(sights)
+    def states(sights: Sequence[Sight]) -> list[GitState]:
+        asked.extend((sight.path, sight.size) for sight in sights)
         return ["committed", "modified", "ignored", "untracked"]
 
     sources = select(tree.root, rules_for(Settings(), tree.root), states).sources
 
-    assert asked == [[(b"a", 5), (b"dir/b", 5), (b"link", 3), (b"z", 5)]]
+    assert asked == [(b"a", 5), (b"dir/b", 5), (b"link", 3), (b"z", 5)]
     assert [source.state for source in sources] == ["", "committed", "", "modified", "ignored", "untracked"]
 
 
