@@ -28,8 +28,8 @@ _STATUS = (
     "--ignore-submodules=all",
 )
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
-_TICK_NS = 10_000_000
-"""The kernel's clock for the times of files may be so much behind."""
+_CLOCK_OF_FILES = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
+"""The times of files may be a tick of the kernel behind the true time."""
 _FILTERS = ("config", "--get-regexp", r"^filter\.")
 
 
@@ -60,7 +60,7 @@ class Standing:
 @contextmanager
 def comparing(tree: WorkTree, commit: str | None) -> Iterator[Comparison]:
     """Begin to compare the work tree with the commit; yield at once, git works meanwhile."""
-    began_ns = time.time_ns() - _TICK_NS
+    began_ns = time.clock_gettime_ns(_CLOCK_OF_FILES)
     with ThreadPoolExecutor(1, thread_name_prefix="git") as pool:
         yield Comparison(tree, began_ns, pool.submit(_compared, tree, commit))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def standing(root: Path) -> tuple[Standing, dict[bytes, GitState]]:
     answers: list[Standing] = []
 
     def states(sights: Sequence[Sight]) -> tuple[GitState, ...]:
+        time.sleep(0.02)  # what was made just before the scan is older than git's look, as in a real run
         with opened(root).comparing() as comparison:
             answers.append(comparison.standing(sights))
         return answers[0].states
