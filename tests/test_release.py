@@ -285,8 +285,8 @@ def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, numbe
     recipes = Path(tasks.__file__).read_text()
     stop = (
         "import os, time, backup_lib.archive.intake as intake\n"
-        f"def stop(*_): os.kill(os.getpid(), {number}); time.sleep(0.02); return b''\n"
-        "intake._read = stop\n"
+        f"def stop(*_): os.kill(os.getpid(), {number}); time.sleep(0.02)\n"
+        "intake.open_source = stop\n"
     )
     (project / "tasks.py").write_text(f"{recipes}\n{stop}")
     done = invoke(project, "backup")

@@ -6,13 +6,12 @@ import os
 import random
 import subprocess
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from support import Run, archive_of
 
-from backup_lib.archive.intake import opened
+from backup_lib.archive.intake import open_source
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.model import Source
 
@@ -35,13 +34,13 @@ def made(run: Run, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[Pa
     """Make a backup; return its archive and how many files were read for it."""
     taken: list[bytes] = []
 
-    def counting(root: int, source: Source) -> AbstractContextManager[tuple[int, Source]]:
+    def counting(root: int, source: Source) -> tuple[int, Source]:
         taken.append(source.path)
-        return opened(root, source)
+        return open_source(root, source)
 
     with monkeypatch.context() as patch:
-        patch.setattr("backup_lib.archive.intake.opened", counting)
-        patch.setattr("backup_lib.archive.maker.opened", counting)
+        patch.setattr("backup_lib.archive.intake.open_source", counting)
+        patch.setattr("backup_lib.archive.maker.open_source", counting)
         archive = archive_of(run("backup", "--json", *arguments))
     return archive, len(taken)
 

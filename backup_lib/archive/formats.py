@@ -17,7 +17,7 @@ class BlockFormat(Protocol):
 
     MAGIC: bytes
 
-    def pack(self, data: bytes, level: Level) -> bytes:
+    def pack(self, data: bytes | memoryview, level: Level) -> bytes:
         """Compress one block of tar stream."""
 
     def unpack(self, block: bytes, size: int) -> bytes:

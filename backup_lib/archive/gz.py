@@ -34,20 +34,20 @@ _FRAME = _HEAD + _SUBFIELD.size + len(_NOTHING)
 _TRAILER_MEMBER = _FRAME + TRAILER_LENGTH
 
 
-def pack(data: bytes, level: Level) -> bytes:
+def pack(data: bytes | memoryview, level: Level) -> bytes:
     """Return one block of tar stream as one gzip member."""
     if level == "fast":
-        content = bytes(isal_zlib.compress(data, 1, -15))
+        content: bytes | bytearray = isal_zlib.compress(data, 1, -15)
     else:
-        content = bytes(deflate.deflate_compress(data, 6 if level == "normal" else 9))
+        content = deflate.deflate_compress(data, 6 if level == "normal" else 9)
     return _member(b"", content, _FOOT.pack(deflate.crc32(data), len(data) & 0xFFFFFFFF))
 
 
-def _member(subfield: bytes, content: bytes, foot: bytes) -> bytes:
+def _member(subfield: bytes, content: bytes | bytearray, foot: bytes) -> bytes:
     extra = _LENGTH.size + len(subfield)
     length = _FIXED.size + extra + len(content) + len(foot)
     fixed = _FIXED.pack(MAGIC, 8, 4, 0, 0, 255, extra)
-    return fixed + _LENGTH.pack(b"RB", 4, length) + subfield + content + foot
+    return b"".join((fixed, _LENGTH.pack(b"RB", 4, length), subfield, content, foot))
 
 
 def unpack(block: bytes, size: int) -> bytes:

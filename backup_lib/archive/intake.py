@@ -5,14 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
 
+import msgspec
+
+from backup_lib.archive.buffer import Buffer
 from backup_lib.filesystem import open_beneath
 from backup_lib.model import Source
 
-__all__ = ["TRIES", "Taken", "held_still", "opened", "read_piece", "take_file"]
+__all__ = ["TRIES", "held_still", "open_source", "take_file"]
 
 TRIES = 3
 """How often a file is read while it keeps changing."""
@@ -23,20 +23,8 @@ _MOST = 64 << 20
 """The most bytes of a file that are held at once: far more than a small file grows between scan and read."""
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """One read of a small file."""
-
-    source: Source
-    """As it was when it was read."""
-    data: bytes
-    changed: bool
-    """True where it changed under every try."""
-
-
-@contextmanager
-def opened(root: int, source: Source) -> Iterator[tuple[int, Source]]:
-    """Open a file of the project for reading; yield it with the source as it is now.
+def open_source(root: int, source: Source) -> tuple[int, Source]:
+    """Open a file of the project for reading; return it with the source as it is now.
 
     It is the file that the scan saw, or one put in its place below the same folders: never one
     reached over a link, never anything but a regular file, and opening never waits.
@@ -46,17 +34,19 @@ def opened(root: int, source: Source) -> Iterator[tuple[int, Source]]:
     fd = _open(root, source.path)
     try:
         now = os.fstat(fd)
-        if (now.st_ino, now.st_dev) != (source.inode, source.device):
+        if now.st_ino != source.inode or now.st_dev != source.device:
             os.close(fd)
             fd = -1
             fd = open_beneath(root, source.path, _READ)
             now = os.fstat(fd)
-        if not stat.S_ISREG(now.st_mode):
-            raise OSError(0, "no longer a regular file", source.path)
-        yield fd, _as_now(source, now)
-    finally:
+    except BaseException:
         if fd >= 0:
             os.close(fd)
+        raise
+    if not stat.S_ISREG(now.st_mode):
+        os.close(fd)
+        raise OSError(0, "no longer a regular file", source.path)
+    return fd, _as_now(source, now)
 
 
 def _open(root: int, path: bytes) -> int:
@@ -68,7 +58,7 @@ def _open(root: int, path: bytes) -> int:
 def _as_now(source: Source, now: os.stat_result) -> Source:
     if _same(source, now):
         return source
-    return replace(
+    return msgspec.structs.replace(
         source,
         mode=stat.S_IMODE(now.st_mode),
         uid=now.st_uid,
@@ -93,43 +83,28 @@ def _same(source: Source, now: os.stat_result) -> bool:
 
 
 def held_still(fd: int, source: Source) -> bool:
-    """Whether an open file still is what `opened` yielded."""
+    """Whether an open file still is what `open_source` returned."""
     return _same(source, os.fstat(fd))
 
 
-def read_piece(fd: int, size: int) -> bytes:
-    """Read `size` bytes of an open file, fewer only at its end, however little the disk gives at once."""
-    data = os.read(fd, size)
-    while 0 < len(data) < size and (more := os.read(fd, size - len(data))):
-        data += more
-    return data
+def take_file(root: int, source: Source, buffer: Buffer) -> tuple[Source, bool]:
+    """Read a small file whole to the end of `buffer`, again if it changes meanwhile.
 
-
-def take_file(root: int, source: Source) -> Taken:
-    """Read a small file whole, again if it changes meanwhile.
-
+    Return the source as it was when it was read, and whether it changed under every try.
     Raises `OSError` where it cannot be read, or grew so much that it is small no more.
     """
+    start = buffer.used
     for left in reversed(range(TRIES)):
-        with opened(root, source) as (fd, now):
+        buffer.cut(start)
+        fd, now = open_source(root, source)
+        try:
             if now.size > _MOST:
                 raise OSError(errno.EFBIG, "it grew too fast to be read at once", source.path)
-            data = _read(fd, now.size)
-            if len(data) == now.size and held_still(fd, now):
-                return Taken(now, data, changed=False)
+            size = buffer.read(fd, now.size, beyond=1)  # which tells that it grew
+            if size == now.size and held_still(fd, now):
+                return now, False
             if not left:
-                return Taken(replace(now, size=len(data)), data, changed=True)
+                return msgspec.structs.replace(now, size=size), True
+        finally:
+            os.close(fd)
     raise AssertionError  # pragma: no cover
-
-
-def _read(fd: int, size: int) -> bytes:
-    """Read `size` bytes and one more, which tells that the file grew."""
-    data = os.read(fd, size + 1)
-    if len(data) >= size or not data:
-        return data
-    parts = [data]
-    have = len(data)
-    while have <= size and (part := os.read(fd, size + 1 - have)):
-        parts.append(part)
-        have += len(part)
-    return b"".join(parts)

@@ -1,25 +1,63 @@
 """Making blocks: read, hash, frame and compress what belongs in them, or copy them from an earlier archive.
 
-A large file is read here, piece by piece, and only its compression goes to the threads.
+Files are read and hashed here, one after the other; the threads compress, and copy.
+So no two threads contend for the interpreter over every small step.
 """
 
 from __future__ import annotations
 
 import errno
+import os
+from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
+from typing import Protocol
 
 import msgspec
 
 from backup_lib.archive.block import LARGE, PIECE, cut, fingerprint
+from backup_lib.archive.buffer import Buffer
 from backup_lib.archive.formats import FORMATS
-from backup_lib.archive.intake import TRIES, held_still, opened, read_piece, take_file
-from backup_lib.archive.reuse import Reuse
-from backup_lib.archive.tar import END, commit_header, header, padding
-from backup_lib.model import Block, Entry, Header, Problem, Source
+from backup_lib.archive.intake import TRIES, held_still, open_source, take_file
+from backup_lib.archive.reuse import Reuse, Reused
+from backup_lib.archive.tar import END, RECORD, commit_header, header, padding
+from backup_lib.model import Block, Entry, GitState, Header, Problem, Source
 
-__all__ = ["Made", "Maker", "Result", "RunBegins", "RunEnds", "RunFails"]
+__all__ = ["Contents", "Made", "Maker", "Result", "RunBegins", "RunEnds", "RunFails"]
+
+_BLANK = bytes(RECORD)
+
+
+class Hash(Protocol):
+    """What hashlib's objects can do."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Take more bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a block is made from, and what of it has to be told."""
+
+    fingerprint: bytes = b""
+    """Empty where the block may not be copied into a later archive."""
+    entries: tuple[Entry, ...] = ()
+    sources: tuple[Source, ...] = ()
+    """Where it may have to be made again."""
+    problems: tuple[Problem, ...] = ()
+    replaced: tuple[bytes, ...] = ()
+    """Paths of files that were put in the place of those that the scan saw."""
+    bytes: int = 0
+    """Of file content, for the progress."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """A run of the tar stream that is to be compressed."""
+
+    buffer: Buffer
+    contents: Contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,30 +66,24 @@ class Made:
 
     packed: bytes
     block: Block
-    sources: tuple[Source, ...] = ()
-    """What it was made from, where it may have to be made again."""
-    problems: tuple[Problem, ...] = ()
-    replaced: tuple[bytes, ...] = ()
-    """Paths of files that were put in the place of those that the scan saw."""
-    content: int = 0
-    """Bytes of file content in it, for the progress."""
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Tar stream of a large file, or of the stream's ends."""
-
-    data: bytes
-    fingerprint: bytes = b""
-    content: int = 0
+    contents: Contents
 
 
 @dataclass(frozen=True, slots=True)
 class Copy:
+    """A block of small sources that an earlier archive has."""
+
+    sources: tuple[Source, ...]
+    fingerprint: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CopyPiece:
     """A block of a large file that an earlier archive has."""
 
     fingerprint: bytes
     content: int
+    """Bytes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +109,7 @@ class RunFails:
     """Given where it is not tried again."""
 
 
-Job = tuple[Source, ...] | Piece | Copy | RunBegins | RunEnds | RunFails
+Job = Filled | Copy | CopyPiece | RunBegins | RunEnds | RunFails
 Result = Made | RunBegins | RunEnds | RunFails
 
 
@@ -90,43 +122,82 @@ class Maker:
         self.form = FORMATS[head.format]
         self.top = head.project.encode()
         self.root = root
+        self._empty: deque[Buffer] = deque()
 
     def jobs(self, sources: Iterable[Source]) -> Iterator[Job]:
         """Yield what there is to do, in the order of the stream."""
         if self.head.commit:
-            yield Piece(commit_header(self.head.commit))
+            yield self._filled_with(commit_header(self.head.commit))
         for block in cut(sources):
             if block[0].size > LARGE:
                 yield from self._copied_run(block[0]) or self._run(block[0])
             else:
-                yield tuple(block)
-        yield Piece(END)
+                yield self._small(tuple(block))
+        yield self._filled_with(END)
 
     def make(self, job: Job) -> Result:
         """Do one job."""
-        if isinstance(job, tuple):
-            return self._copied_block(job) or self.make_block(job)
+        if isinstance(job, Filled):
+            return self._pack(job)
         if isinstance(job, Copy):
             return self._copy(job)
-        if isinstance(job, Piece):
-            packed = self.form.pack(job.data, self.head.level)
-            return Made(packed, self._block(packed, len(job.data), job.fingerprint, ()), content=job.content)
+        if isinstance(job, CopyPiece):
+            return self._copy_piece(job)
         return job
 
-    def _block(self, packed: bytes, size: int, mark: bytes, entries: tuple[Entry, ...]) -> Block:
-        return Block(
-            len(packed), size, sha256(packed).digest(), mark if self.head.scanned_ns else b"", entries
+    def make_block(self, sources: tuple[Source, ...]) -> Made:
+        """Make the block of some small sources."""
+        return self._pack(self._fill(sources, fingerprint(sources)))
+
+    def _buffer(self) -> Buffer:
+        try:
+            return self._empty.pop()
+        except IndexError:
+            return Buffer()
+
+    def _filled_with(self, data: bytes) -> Filled:
+        buffer = self._buffer()
+        buffer.add(data)
+        return Filled(buffer, Contents())
+
+    def _pack(self, filled: Filled) -> Made:
+        buffer, contents = filled.buffer, filled.contents
+        size = buffer.used
+        with buffer.view() as data:
+            packed = self.form.pack(data, self.head.level) if size else b""
+        buffer.cut(0)
+        if not buffer.has_grown:
+            self._empty.append(buffer)
+        mark = contents.fingerprint if self.head.scanned_ns else b""
+        return Made(
+            packed, Block(len(packed), size, sha256(packed).digest(), mark, contents.entries), contents
         )
 
-    def _copied_block(self, sources: tuple[Source, ...]) -> Made | None:
-        if self.before is None or not self.before.trusts(sources):
-            return None
-        reused = self.before.take(fingerprint(sources))
+    def _small(self, sources: tuple[Source, ...]) -> Job:
+        mark = fingerprint(sources)
+        if self.before is not None and self.before.has(mark) and self.before.trusts(sources):
+            return Copy(sources, mark)
+        return self._fill(sources, mark)
+
+    def _fill(self, sources: tuple[Source, ...], mark: bytes) -> Filled:
+        filling = _Filling(self, self._buffer())
+        for source in sources:
+            filling.add(source)
+        return Filled(filling.buffer, filling.contents(sources, mark))
+
+    def _copy(self, copy: Copy) -> Made:
+        reused = self.before.take(copy.fingerprint) if self.before else None
         if reused is None:
-            return None
-        entries = tuple(map(_with_state, reused.block.entries, sources))
-        block = msgspec.structs.replace(reused.block, entries=entries)
-        return Made(reused.packed, block, sources, content=sum(source.size for source in sources))
+            return self.make_block(copy.sources)
+        entries = tuple(map(_with_state, reused.block.entries, copy.sources))
+        content = sum(source.size for source in copy.sources)
+        return _made_of(reused, Contents(copy.fingerprint, entries, copy.sources, bytes=content))
+
+    def _copy_piece(self, copy: CopyPiece) -> Made:
+        reused = self.before.take(copy.fingerprint) if self.before else None
+        if reused is None:
+            raise OSError(errno.EIO, "the backup before changed while blocks were copied from it")
+        return _made_of(reused, Contents(copy.fingerprint, bytes=copy.content))
 
     def _copied_run(self, source: Source) -> list[Job]:
         """Return the jobs that copy the blocks of a large file, or none where not all of them can be."""
@@ -139,55 +210,8 @@ class Maker:
             return []
         return [RunBegins(), *copies, RunEnds(_with_state(first.block.entries[0], source), None)]
 
-    def _copy(self, copy: Copy) -> Made:
-        reused = self.before.take(copy.fingerprint) if self.before else None
-        if reused is None:
-            raise OSError(errno.EIO, "the backup before changed while blocks were copied from it")
-        block = msgspec.structs.replace(reused.block, entries=())
-        return Made(reused.packed, block, content=copy.content)
-
-    def make_block(self, sources: tuple[Source, ...]) -> Made:
-        """Make the block of some small sources."""
-        parts: list[bytes] = []
-        entries: list[Entry] = []
-        problems: list[Problem] = []
-        replaced: list[bytes] = []
-        as_scanned = True
-        content = 0
-        for source in sources:
-            if source.kind != "file":
-                entries.append(Entry(source.path, source.kind, 0, b"", source.link, source.state))
-                parts.append(self._header(source, 0))
-                continue
-            content += source.size
-            try:
-                taken = take_file(self.root, source)
-            except OSError as error:
-                problems.append(_unread(source, error))
-                as_scanned = False
-                continue
-            if taken.changed:
-                problems.append(_restless(source))
-            if taken.source.inode != source.inode:
-                replaced.append(source.path)
-            as_scanned = as_scanned and taken.source is source and not taken.changed
-            data = taken.data
-            parts += (self._header(taken.source, len(data)), data, padding(len(data)))
-            digest = sha256(data).digest()
-            entries.append(Entry(source.path, "file", len(data), digest, b"", source.state, taken.changed))
-        data = b"".join(parts)
-        packed = self.form.pack(data, self.head.level) if data else b""
-        mark = fingerprint(sources) if as_scanned else b""
-        return Made(
-            packed,
-            self._block(packed, len(data), mark, tuple(entries)),
-            sources,
-            tuple(problems),
-            tuple(replaced),
-            content,
-        )
-
-    def _header(self, source: Source, size: int) -> bytes:
+    def header(self, source: Source, size: int) -> bytes:
+        """Return the header records of a source that has `size` bytes of content."""
         name = self.top + b"/" + source.path if source.path else self.top
         link = self.top + b"/" + source.link if source.kind == "hardlink" else source.link
         return header(name, source, size, link)
@@ -209,35 +233,115 @@ class Maker:
     def _read_run(self, source: Source, last: bool) -> Generator[Job, None, RunEnds | None]:
         """Yield the pieces of one read; return its end, or None where the file is to be read again."""
         digest = sha256()
-        with opened(self.root, source) as (fd, now):
+        fd, now = open_source(self.root, source)
+        try:
             mark = fingerprint([now])
-            yield Piece(self._header(now, now.size), _numbered(mark, now.size))
+            buffer = self._buffer()
+            buffer.add(self.header(now, now.size))
+            yield Filled(buffer, Contents(_numbered(mark, now.size)))
             left = now.size
-            while left and (data := read_piece(fd, min(left, PIECE))):
-                digest.update(data)
-                left -= len(data)
-                yield Piece(data if left else data + padding(now.size), _numbered(mark, left), len(data))
+            while left and (buffer := self._buffer()).read(fd, min(left, PIECE)):
+                left -= (size := _take(buffer, digest))
+                buffer.add(b"" if left else padding(now.size))
+                yield Filled(buffer, Contents(_numbered(mark, left), bytes=size))
             still = not left and held_still(fd, now)
-            if not still and not last:
-                return None
-            while left:  # it shrank: its header promised more
-                data = bytes(min(left, PIECE))
-                digest.update(data)
-                left -= len(data)
-                yield Piece(data if left else data + padding(now.size))
-        entry = Entry(source.path, "file", now.size, digest.digest(), b"", source.state, changed=not still)
+        finally:
+            os.close(fd)
+        if not still and not last:
+            return None
+        while left:  # it shrank: its header promised more
+            buffer = self._buffer()
+            buffer.add(bytes(min(left, PIECE)))
+            left -= _take(buffer, digest)
+            buffer.add(b"" if left else padding(now.size))
+            yield Filled(buffer, Contents())
+        state = source.state if now is source else _touched(source)
+        entry = Entry(source.path, "file", now.size, digest.digest(), b"", state, changed=not still)
         return RunEnds(entry, None if still else _restless(source), now.inode != source.inode)
 
 
-def _copies(source: Source) -> Iterator[Copy]:
+class _Filling:
+    """A block of small sources being put together."""
+
+    def __init__(self, maker: Maker, buffer: Buffer) -> None:
+        self.buffer = buffer
+        self._maker = maker
+        self._entries: list[Entry] = []
+        self._problems: list[Problem] = []
+        self._replaced: list[bytes] = []
+        self._as_scanned = True
+        self._bytes = 0
+
+    def add(self, source: Source) -> None:
+        """Add one source; what cannot be read is a problem."""
+        if source.kind != "file":
+            self._entries.append(Entry(source.path, source.kind, 0, b"", source.link, source.state))
+            self.buffer.add(self._maker.header(source, 0))
+            return
+        self._bytes += source.size
+        start = self.buffer.used
+        try:
+            self._add_file(source)
+        except OSError as error:
+            self.buffer.cut(start)
+            self._problems.append(_unread(source, error))
+            self._as_scanned = False
+
+    def _add_file(self, source: Source) -> None:
+        buffer, start = self.buffer, self.buffer.used
+        buffer.add(_BLANK)
+        taken, changed = take_file(self._maker.root, source, buffer)
+        with buffer.view(start + RECORD) as content:
+            digest = sha256(content).digest()
+        buffer.replace(start, RECORD, self._maker.header(taken, taken.size))
+        buffer.add(padding(taken.size))
+        state = source.state
+        if taken is not source or changed:
+            self._as_scanned = False
+            state = _touched(source)
+            if changed:
+                self._problems.append(_restless(source))
+            if taken.inode != source.inode:
+                self._replaced.append(source.path)
+        self._entries.append(Entry(source.path, "file", taken.size, digest, b"", state, changed))
+
+    def contents(self, sources: tuple[Source, ...], mark: bytes) -> Contents:
+        """Return what came together."""
+        return Contents(
+            mark if self._as_scanned else b"",
+            tuple(self._entries),
+            sources,
+            tuple(self._problems),
+            tuple(self._replaced),
+            self._bytes,
+        )
+
+
+def _take(buffer: Buffer, digest: Hash) -> int:
+    """Let a digest take what is in a buffer; return how many bytes that are."""
+    with buffer.view() as content:
+        digest.update(content)
+    return buffer.used
+
+
+def _made_of(reused: Reused, contents: Contents) -> Made:
+    return Made(reused.packed, msgspec.structs.replace(reused.block, entries=contents.entries), contents)
+
+
+def _touched(source: Source) -> GitState:
+    """Return the state of a file that changed since the scan: git did not see what it is now."""
+    return "modified" if source.state in ("committed", "converted") else source.state
+
+
+def _copies(source: Source) -> Iterator[CopyPiece]:
     """Yield what has to be copied of a large file: its header, and then its pieces."""
     mark = fingerprint([source])
     left = source.size
-    yield Copy(_numbered(mark, left), 0)
+    yield CopyPiece(_numbered(mark, left), 0)
     while left:
         content = min(left, PIECE)
         left -= content
-        yield Copy(_numbered(mark, left), content)
+        yield CopyPiece(_numbered(mark, left), content)
 
 
 def _with_state(entry: Entry, source: Source) -> Entry:

@@ -17,7 +17,7 @@ from typing import BinaryIO
 import msgspec
 
 from backup_lib.archive.index import IndexWriter
-from backup_lib.archive.maker import Made, Maker, Result, RunBegins, RunEnds, RunFails
+from backup_lib.archive.maker import Contents, Made, Maker, Result, RunBegins, RunEnds, RunFails
 from backup_lib.archive.pool import in_order
 from backup_lib.archive.reuse import Reuse
 from backup_lib.archive.trailer import Trailer
@@ -63,8 +63,8 @@ def write_archive(file: BinaryIO, head: Header, tree: Tree, advance: Advance) ->
     with closing(in_order(maker.make, maker.jobs(tree.sources))) as results:
         for result in results:
             appender.take(result)
-            if isinstance(result, Made) and result.content:
-                advance(result.content)
+            if isinstance(result, Made) and result.contents.bytes:
+                advance(result.contents.bytes)
     return appender.finish()
 
 
@@ -96,8 +96,8 @@ class _Appender:
             self._go_back(result)
 
     def _append(self, made: Made) -> None:
-        self._tally.note(made.problems)
-        self._tally.lose(made.replaced)
+        self._tally.note(made.contents.problems)
+        self._tally.lose(made.contents.replaced)
         if not made.packed:
             return
         self._write(made.packed)
@@ -173,21 +173,26 @@ class _Tally:
 
     def settle(self, made: Made, maker: Maker) -> Made:
         """Give each hard link of a block the digest of its file; without that file, make it one itself."""
-        if not any(source.kind == "hardlink" for source in made.sources):
+        if not any(source.kind == "hardlink" for source in made.contents.sources):
             return made
-        while any(source.link in self._lost_in(made) for source in made.sources if source.kind == "hardlink"):
-            self._lost |= self._lost_in(made)
-            made = maker.make_block(tuple(map(self._standing_alone, made.sources)))
+        while self._lacks_a_file(made.contents):
+            self._lost |= self._lost_in(made.contents)
+            made = maker.make_block(tuple(map(self._standing_alone, made.contents.sources)))
         entries = tuple(map(self._with_digest, made.block.entries))
         return replace(made, block=msgspec.structs.replace(made.block, entries=entries))
 
-    def _lost_in(self, made: Made) -> set[bytes]:
-        unread = {problem.path for problem in made.problems if problem.kind != "changed"}
-        return self._lost | unread | set(made.replaced)
+    def _lacks_a_file(self, contents: Contents) -> bool:
+        """Whether a hard link of a block stands for a file that is not in the archive."""
+        lost = self._lost_in(contents)
+        return any(source.link in lost for source in contents.sources if source.kind == "hardlink")
+
+    def _lost_in(self, contents: Contents) -> set[bytes]:
+        unread = {problem.path for problem in contents.problems if problem.kind != "changed"}
+        return self._lost | unread | set(contents.replaced)
 
     def _standing_alone(self, source: Source) -> Source:
         if source.kind == "hardlink" and source.link in self._lost:
-            return replace(source, kind="file", link=b"")
+            return msgspec.structs.replace(source, kind="file", link=b"")
         return source
 
     def _with_digest(self, entry: Entry) -> Entry:

@@ -29,7 +29,7 @@ _SEEK_FOOT_MAGIC = 0x8F92EAB1
 _thread = threading.local()
 
 
-def pack(data: bytes, level: Level) -> bytes:
+def pack(data: bytes | memoryview, level: Level) -> bytes:
     """Return one block of tar stream as one zstd frame."""
     return _compressor(_LEVELS[level]).compress(data)
 

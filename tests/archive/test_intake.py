@@ -60,17 +60,17 @@ class Reads:
         self.count = 0
         self.actions: dict[int, Callable[[], Any]] = {}
         self.always: Callable[[], Any] = int
-        self._read = os.read
-        monkeypatch.setattr(os, "read", self.read)
+        self._read = os.readv
+        monkeypatch.setattr(os, "readv", self.read)
 
-    def read(self, fd: int, count: int) -> bytes:
+    def read(self, fd: int, buffers: list[memoryview]) -> int:
         """Read as ever, and act after the n-th read of the file."""
-        data = self._read(fd, count)
+        got = self._read(fd, buffers)
         if os.fstat(fd).st_ino == self.inode:
             self.count += 1
             self.actions.get(self.count, int)()
             self.always()
-        return data
+        return got
 
 
 def append(file: Path, data: bytes = b"more") -> None:
@@ -232,8 +232,12 @@ def test_short_reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_file(root, b"n", os.urandom(LARGE))
     back_up(root, root.parent / "demo", head())
     expected = (root.parent / "demo").read_bytes()
-    read = os.read
-    monkeypatch.setattr(os, "read", lambda fd, count: read(fd, min(count, 300_000 if count > 5000 else 33)))
+    real = os.readv
+
+    def short(fd: int, buffers: list[memoryview]) -> int:
+        return real(fd, [buffers[0][: 300_000 if len(buffers[0]) > 5000 else 33]])
+
+    monkeypatch.setattr(os, "readv", short)
     assert archived(root, scan(root))[1] == []
     assert restored(root, b"m") == (root / "m").read_bytes()
     assert (root.parent / "demo").read_bytes() == expected
