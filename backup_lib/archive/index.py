@@ -1,7 +1,8 @@
-"""The index: a header, every block with its entries, a summary; one compressed run of records.
+"""The index: a header, every block with its entries, a summary; and the digests of all of them.
 
+It is the length of the records (8 bytes, little-endian), the records as one zlib stream (RFC 1950),
+and the digests as they are: those would hardly shrink.
 Each record is a letter (H, B or S), the length of what follows (4 bytes, little-endian), and msgpack.
-All records together are one zlib stream (RFC 1950).
 """
 
 from __future__ import annotations
@@ -9,62 +10,180 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from backup_lib.errors import DamageError
-from backup_lib.model import Block, Header, Summary
+from backup_lib.model import Block, Entry, GitState, Header, Kind, Summary
 
-__all__ = ["IndexWriter", "read_bodies", "read_records"]
+__all__ = ["IndexWriter", "PackedBlock", "read_records"]
 
-Record = Header | Block | Summary
+Read = TypeVar("Read")
 
+_START = struct.Struct("<Q")
 _HEAD = struct.Struct("<cI")
-_LETTERS: dict[type[Record], bytes] = {Header: b"H", Block: b"B", Summary: b"S"}
-_DECODERS: dict[bytes, msgspec.msgpack.Decoder[Record]] = {
-    letter: msgspec.msgpack.Decoder(kind) for kind, letter in _LETTERS.items()
-}
 _MOST = 16 << 20
 """The largest record that is read, bytes."""
+_PIECE = 1 << 16
+_DIGEST, _MARK = 32, 16
+_NO_MARK = bytes(_MARK)
 _encode = msgspec.msgpack.Encoder().encode
+
+
+class _BlockRecord(msgspec.Struct, array_like=True, gc=False):
+    """A block without digests."""
+
+    length: int
+    size: int
+    files: int
+    """How many entries have a digest."""
+    entries: msgspec.Raw
+
+
+class _EntryRecord(msgspec.Struct, array_like=True, gc=False):
+    """An entry without its digest."""
+
+    shared: int
+    """Bytes of the path that are those of the entry before; 0 for the first of a block."""
+    rest: bytes
+    """The other bytes of the path."""
+    kind: Kind
+    size: int
+    state: GitState = ""
+    link: bytes = b""
+    changed: bool = False
+
+
+class PackedBlock(msgspec.Struct, frozen=True):
+    """A block of an index whose entries are left as they are packed."""
+
+    length: int
+    size: int
+    digest: bytes
+    fingerprint: bytes
+    entries: bytes
+    digests: bytes
+    """Those of the files and hard links among the entries."""
+
+    def unpack(self) -> Block:
+        """Return the block with its entries.
+
+        Raises `DamageError` where they cannot be read.
+        """
+        return Block(self.length, self.size, self.digest, self.fingerprint, tuple(self._entries()))
+
+    def _entries(self) -> Iterator[Entry]:
+        path, at = b"", 0
+        for record in _decoded(_ENTRIES, self.entries):
+            if not 0 <= record.shared <= len(path):
+                raise DamageError("the index has a path that goes on from nothing")
+            path = path[: record.shared] + record.rest
+            digest = b""
+            if record.kind in ("file", "hardlink"):
+                digest = self.digests[at : at + _DIGEST]
+                at += _DIGEST
+            yield Entry(path, record.kind, record.size, digest, record.link, record.state, record.changed)
+        if at != len(self.digests):
+            raise DamageError("the index has not as many digests as files")
+
+
+Record = Header | PackedBlock | Summary
+
+_HEADER = msgspec.msgpack.Decoder(Header)
+_BLOCK = msgspec.msgpack.Decoder(_BlockRecord)
+_SUMMARY = msgspec.msgpack.Decoder(Summary)
+_ENTRIES = msgspec.msgpack.Decoder(list[_EntryRecord])
 
 
 class IndexWriter:
     """Packs records as they come."""
 
     def __init__(self) -> None:
-        self._deflater = zlib.compressobj(1)  # digests hardly shrink: level 6 gains 1.6 %
-        self._parts: list[bytes] = []
+        self._deflater = zlib.compressobj(6)
+        self._records: list[bytes] = []
+        self._digests: list[bytes] = []
 
-    def add(self, record: Record) -> None:
+    def add(self, record: Header | Block | Summary) -> None:
         """Add one record: the header first, the summary last."""
-        body = _encode(record)
-        self._parts.append(self._deflater.compress(_HEAD.pack(_LETTERS[type(record)], len(body)) + body))
+        if isinstance(record, Block):
+            digests = [entry.digest for entry in record.entries if entry.digest]
+            self._digests += (record.digest, record.fingerprint or _NO_MARK, *digests)
+            entries = list(_entry_records(record.entries))
+            self._add(b"B", _encode((record.length, record.size, len(digests), entries)))
+        else:
+            self._add(b"H" if isinstance(record, Header) else b"S", _encode(record))
+
+    def _add(self, letter: bytes, body: bytes) -> None:
+        self._records.append(self._deflater.compress(_HEAD.pack(letter, len(body)) + body))
 
     def finish(self) -> bytes:
         """Return the whole index."""
-        return b"".join([*self._parts, self._deflater.flush()])
+        self._records.append(self._deflater.flush())
+        length = sum(map(len, self._records))
+        return b"".join((_START.pack(length), *self._records, *self._digests))
 
 
-def read_records(payload: Iterable[bytes]) -> Iterator[Record]:
+def _entry_records(entries: Iterable[Entry]) -> Iterator[tuple[object, ...]]:
+    """Yield each entry as an `_EntryRecord` has it, its path as what differs from the folder before."""
+    folder = b""
+    for entry in entries:
+        path = entry.path
+        while not path.startswith(folder):
+            folder = folder[: folder.rfind(b"/", 0, -1) + 1]
+        shared = len(folder)
+        if entry.link or entry.changed:
+            yield shared, path[shared:], entry.kind, entry.size, entry.state, entry.link, entry.changed
+        else:
+            yield shared, path[shared:], entry.kind, entry.size, entry.state
+        folder = path[: path.rfind(b"/") + 1]
+
+
+def read_records(index: bytes) -> Iterator[Record]:
     """Yield the records of an index: the header, each block, the summary.
 
     Raises `DamageError` where it is damaged, in another order, or goes on after its end.
     """
-    for letter, body in read_bodies(payload):
-        try:
-            yield _DECODERS[letter].decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise DamageError(f"the index has a record that cannot be read ({error})") from error
+    if len(index) < _START.size:
+        raise DamageError("the index is cut off")
+    at = _START.size + _START.unpack_from(index)[0]
+    for letter, body in _bodies(index[_START.size : at]):
+        if letter == b"B":
+            block = _decoded(_BLOCK, body)
+            marks = at + _DIGEST
+            files = marks + _MARK
+            end = files + block.files * _DIGEST
+            if block.files < 0 or end > len(index):
+                raise DamageError("the index has not all digests")
+            mark = index[marks:files]
+            yield PackedBlock(
+                length=block.length,
+                size=block.size,
+                digest=index[at:marks],
+                fingerprint=b"" if mark == _NO_MARK else mark,
+                entries=bytes(block.entries),
+                digests=index[files:end],
+            )
+            at = end
+        elif letter == b"H":
+            yield _decoded(_HEADER, body)
+        else:
+            yield _decoded(_SUMMARY, body)
+    if at != len(index):
+        raise DamageError("the index does not end where it should")
 
 
-def read_bodies(payload: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
-    """Yield the letter of each record of an index, and its msgpack.
+def _decoded(decoder: msgspec.msgpack.Decoder[Read], body: bytes) -> Read:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DamageError(f"the index has a record that cannot be read ({error})") from error
 
-    Raises `DamageError` where the index is damaged, in another order, or goes on after its end.
-    """
+
+def _bodies(records: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Yield the letter of each record, and its msgpack."""
     expected = b"H"
-    for letter, body in _split(_inflate(payload)):
+    for letter, body in _split(_inflate(records)):
         if letter not in expected:
             raise DamageError("the index has a record out of order")
         yield letter, body
@@ -80,7 +199,7 @@ def _split(data: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         at = 0
         while len(held) - at >= _HEAD.size:
             letter, length = _HEAD.unpack_from(held, at)
-            if letter not in _DECODERS or length > _MOST:
+            if letter not in b"HBS" or length > _MOST:
                 raise DamageError("the index has a record that is none")
             if len(held) - at - _HEAD.size < length:
                 break
@@ -91,11 +210,11 @@ def _split(data: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         raise DamageError("the index ends inside a record")
 
 
-def _inflate(payload: Iterable[bytes]) -> Iterator[bytes]:
+def _inflate(records: bytes) -> Iterator[bytes]:
     inflater = zlib.decompressobj()
     try:
-        for part in payload:
-            rest = part
+        for at in range(0, len(records), _PIECE):
+            rest = records[at : at + _PIECE]
             while rest:
                 yield inflater.decompress(rest, 1 << 20)
                 rest = inflater.unconsumed_tail

@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from backup_lib.archive.formats import FORMATS
-from backup_lib.archive.index import read_records
+from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import Member, members_in
 from backup_lib.archive.trailer import ReadAt, Trailer
@@ -48,7 +48,7 @@ class Reader:
         """The index as it lies in the archive: compressed, without the frames that carry it."""
         if len(self.index) != trailer.length or sha256(self.index).digest() != trailer.digest:
             raise DamageError("the index does not match its digest")
-        first = next(read_records([self.index]))
+        first = next(read_records(self.index))
         if not isinstance(first, Header) or first.format != kind:
             raise DamageError("the index has no fitting header")
         self.header = first
@@ -60,10 +60,10 @@ class Reader:
         Raises `DamageError` where they do not lie end to end, up to the index.
         """
         offset = number = 0
-        for record in read_records([self.index]):
-            if isinstance(record, Block):
+        for record in read_records(self.index):
+            if isinstance(record, PackedBlock):
                 _check_sizes(record, self.trailer.offset - offset)
-                yield PlacedBlock(number, offset, record)
+                yield PlacedBlock(number, offset, record.unpack())
                 number += 1
                 offset += record.length
             elif isinstance(record, Summary):
@@ -122,7 +122,7 @@ class Reader:
         return b"".join(self.form.tail(self.trailer, self.index, lengths))
 
 
-def _check_sizes(block: Block, left: int) -> None:
+def _check_sizes(block: PackedBlock, left: int) -> None:
     """Refuse a block that cannot be, before memory is set aside for it; `left` bytes of blocks follow."""
     if not (0 < block.length <= left and 0 < block.size <= min(block.length * _MOST_RATIO, _MOST_BLOCK)):
         raise DamageError("the index has a block of an impossible size")

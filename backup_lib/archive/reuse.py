@@ -12,9 +12,9 @@ from hashlib import sha256
 
 import msgspec
 
-from backup_lib.archive.index import read_bodies
+from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.reader import Reader
-from backup_lib.model import Block, Entry, Header, Source
+from backup_lib.model import Block, Header, Source
 
 __all__ = ["Reuse", "Reused"]
 
@@ -28,16 +28,6 @@ class Reused(msgspec.Struct, frozen=True):
     block: Block
 
 
-class _PackedBlock(msgspec.Struct, array_like=True):
-    """A `Block` whose entries are left as they are packed."""
-
-    length: int
-    size: int
-    digest: bytes
-    fingerprint: bytes
-    entries: msgspec.Raw
-
-
 class Reuse:
     """What an earlier archive has to offer for a new one."""
 
@@ -48,19 +38,17 @@ class Reuse:
         """
         self._reader = reader
         self._trusted_ns = reader.header.scanned_ns - _RACY_NS
-        self._blocks: dict[bytes, tuple[int, _PackedBlock]] = {}
+        self._blocks: dict[bytes, tuple[int, PackedBlock]] = {}
         if head.scanned_ns and _makes_the_same_blocks(reader.header, head):
             self._collect()
 
     def _collect(self) -> None:
-        decoder = msgspec.msgpack.Decoder(_PackedBlock)
         offset = 0
-        for letter, body in read_bodies([self._reader.index]):
-            if letter == b"B":
-                block = decoder.decode(body)
-                if block.fingerprint:
-                    self._blocks[block.fingerprint] = (offset, block)
-                offset += block.length
+        for record in read_records(self._reader.index):
+            if isinstance(record, PackedBlock):
+                if record.fingerprint:
+                    self._blocks[record.fingerprint] = (offset, record)
+                offset += record.length
 
     def trusts(self, sources: Iterable[Source]) -> bool:
         """Whether no file of them changed so late that its times may not tell of the next change."""
@@ -85,8 +73,7 @@ class Reuse:
             return None
         if sha256(packed).digest() != found.digest:
             return None
-        entries = msgspec.msgpack.decode(found.entries, type=tuple[Entry, ...])
-        return Reused(packed, Block(found.length, found.size, found.digest, found.fingerprint, entries))
+        return Reused(packed, found.unpack())
 
 
 def _makes_the_same_blocks(before: Header, now: Header) -> bool:

@@ -323,7 +323,7 @@ def test_a_deflate_stream_that_gives_too_much() -> None:
     """A damaged block that inflates to more than it should is damage; what follows is thrown away."""
     packed = bytearray(gz.pack(bytes(100_000), "normal"))
     assert len(gz.salvage(bytes(packed), 1000)) == 1000
-    entry = Entry(b"a", "file", 9, b"", b"", "")
+    entry = Entry(b"a", "file", 9, bytes(32), b"", "")
     assert "another size" in flaws(forged([(bytes(packed), 1024, (entry,)), ENDING]))
 
 

@@ -32,9 +32,30 @@ class Archive:
         assert (magic, version) == (b"RBKP", 1)
         index = b"".join(self._members()) if self.is_gzip else self._skippable(self.offset)
         assert (len(index), sha256(index).digest()) == (length, digest)
-        (_, self.header), *blocks, (_, self.summary) = records = list(self._records(zlib.decompress(index)))
+        length = struct.unpack_from("<Q", index)[0]
+        records = list(self._records(zlib.decompress(index[8 : 8 + length])))
+        (_, self.header), *blocks, (_, self.summary) = records
         assert "".join(letter for letter, _ in records) == "H" + "B" * len(blocks) + "S"
-        self.blocks = [block for _, block in blocks]
+        self.blocks = list(self._with_digests([block for _, block in blocks], index[8 + length :]))
+
+    @staticmethod
+    def _with_digests(blocks: list[Any], digests: bytes) -> Iterator[list[Any]]:
+        """Yield each block as length, size, digest, fingerprint and entries.
+
+        Each entry has path, kind, size, digest and link.
+        """
+        at = 0
+        for length, size, files, records in blocks:
+            digest, mark, at = digests[at : at + 32], digests[at + 32 : at + 48], at + 48
+            path, entries = b"", []
+            for shared, rest, kind, content, *more in records:
+                path, own = path[:shared] + rest, b""
+                if kind in ("file", "hardlink"):
+                    own, at, files = digests[at : at + 32], at + 32, files - 1
+                entries.append([path, kind, content, own, more[1] if len(more) > 1 else b""])
+            assert files == 0
+            yield [length, size, digest, mark, entries]
+        assert at == len(digests)
 
     @staticmethod
     def _before_seek_table(end: bytes) -> bytes:
@@ -92,7 +113,7 @@ class Archive:
         end = b""
         for entries, stream in self.runs():
             at = 0
-            for path, kind, size, digest, link, _, _ in entries:
+            for path, kind, size, digest, link in entries:
                 name, letter, length, start = member(stream, at)
                 assert name.removesuffix(b"/") == b"/".join(filter(None, (self.top, path)))
                 assert letter == {"file": b"0", "hardlink": b"1", "symlink": b"2", "directory": b"5"}[kind]
