@@ -38,7 +38,11 @@ _REDIRECTING = (
 
 _ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 _LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
-_NO_MONITOR = ("-c", "core.fsmonitor=false")
+_OPTIONS = (
+    *("-c", "core.fsmonitor=false"),
+    *("-c", "core.packedGitWindowSize=1m"),  # else git maps whole packs to look up sizes
+    *("-c", "core.packedGitLimit=16m"),
+)
 _NOT_INSTALLED = "git is not installed, but the project has a git repository; install git"
 
 
@@ -110,7 +114,7 @@ def _run(
 ) -> list[Answer]:
     git = _gitpython()
     runner = git.Git()
-    program = [*_unredirected(), str(runner.GIT_PYTHON_GIT_EXECUTABLE), "-C", os.fspath(top), *_NO_MONITOR]
+    program = [*_unredirected(), str(runner.GIT_PYTHON_GIT_EXECUTABLE), "-C", os.fspath(top), *_OPTIONS]
     lines = [[*program, *command] for command in commands]
     try:
         # GitPython ends the processes that are still running when an interrupt drops them.
