@@ -92,8 +92,7 @@ def look(place: Workplace, order: Order) -> Look:
     """
     scanned = time.time_ns()
     repository = place.repository
-    rules = rules_for(place.settings, place.root, place.store.path)
-    selection, standing = _selected(place, rules)
+    selection, standing = _selected(place)
     moment, epoch = _moment()
     tag = tag_name(order.version) if order.version else None
     commit = repository.commit if repository else None
@@ -129,13 +128,17 @@ class _Git:
         return self.standing.states
 
 
-def _selected(place: Workplace, rules: Rules) -> tuple[Selection, Standing | None]:
+def _selected(place: Workplace) -> tuple[Selection, Standing | None]:
     """Walk the project while git compares it with the commit."""
     if place.repository is None:
-        return select(place.root, rules), None
+        return select(place.root, _rules(place)), None
     with place.repository.comparing() as comparison:
         git = _Git(comparison)
-        return select(place.root, rules, git.states), git.standing
+        return select(place.root, _rules(place), git.states), git.standing
+
+
+def _rules(place: Workplace) -> Rules:
+    return rules_for(place.settings, place.root, place.store.path)
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:

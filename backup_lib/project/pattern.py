@@ -71,6 +71,13 @@ class Pattern:
         return self.body if _SPECIAL.search(self.body) is None else None
 
     @property
+    def suffix(self) -> str | None:
+        """What names end with that it matches; None where it is more than a ``*`` before a literal."""
+        rest = self.body.removeprefix("*")
+        plain = not self.anchored and len(rest) == len(self.body) - 1 and _SPECIAL.search(rest) is None
+        return rest if plain else None
+
+    @property
     def matches_nothing(self) -> bool:
         """Whether it can match no path at all, such as ``/`` or ``a[``."""
         return not self.body or "\0" in self.body or _NEVER in self.expression

@@ -91,7 +91,12 @@ class _Matcher:
     """Patterns asked together; knows the number of the last one that matches, -1 for none."""
 
     def __init__(self, patterns: _Numbered) -> None:
-        globs = [(number, pattern) for number, pattern in patterns if pattern.literal is None]
+        self.suffixes = [
+            (number, pattern.suffix) for number, pattern in patterns if pattern.suffix is not None
+        ]
+        globs = [
+            (number, pattern) for number, pattern in patterns if pattern.literal is pattern.suffix is None
+        ]
         self.literals = {
             pattern.literal: number for number, pattern in patterns if pattern.literal is not None
         }
@@ -103,12 +108,15 @@ class _Matcher:
         self.idle = not patterns
 
     def number(self, text: str, ending: str) -> int:
-        literal = self.literals.get(text, -1)
+        last = self.literals.get(text, -1)
+        for number, suffix in self.suffixes:
+            if number > last and text.endswith(suffix):
+                last = number
         for numbers, spec in reversed(self.specs):
             index = spec.check_file(text + ending).index
             if index is not None:
-                return max(literal, numbers[index])
-        return literal
+                return max(last, numbers[index])
+        return last
 
 
 class _Names:
@@ -116,12 +124,13 @@ class _Names:
 
     def __init__(self, patterns: _Numbered) -> None:
         self.matcher = _Matcher(patterns)
-        self.answers = {} if self.matcher.specs else self.matcher.literals
+        self.has_globs = bool(self.matcher.specs or self.matcher.suffixes)
+        self.answers = {} if self.has_globs else self.matcher.literals
 
     def number(self, name: str, ending: str) -> int:
         answer = self.answers.get(name)
         if answer is None:
-            if not self.matcher.specs:
+            if not self.has_globs:
                 return -1
             answer = self.answers[name] = self.matcher.number(name, ending)
         return answer
