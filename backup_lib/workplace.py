@@ -25,11 +25,13 @@ class Workplace:
     settings: Settings
     console: Console
     dry_run: bool = False
+    releasing: bool = False
+    """Whether a release is at work: the ledger says which archives are its own."""
 
     @cached_property
     def store(self) -> LocalStore:
         """The store; nothing is made until something is written."""
-        return open_store(self.settings.store, self.root)
+        return open_store(self.settings.store, self.root, self.releasing)
 
     @cached_property
     def repository(self) -> Repository | None:

@@ -1,44 +1,46 @@
 """The changelog: the line that a backup leaves in it, and nothing else.
 
 ``- Created backup v1.1.0 (…)`` stands right below the heading of its version, once.
-Every other byte of the file stays as it was. Format of the file: https://keepachangelog.com/en/1.1.0/
+Every other byte of the file stays as it was, and what was put in can be taken out again.
+Format of the file: https://keepachangelog.com/en/1.1.0/
 """
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.filesystem import replace_file
+from backup_lib.errors import ProjectError, printable
+from backup_lib.project.markdown import (
+    BOM,
+    HEADING,
+    ITEM,
+    SEMANTIC,
+    Heading,
+    bare,
+    end_of_prose,
+    ends_section,
+    headings,
+    lines_of,
+    prose,
+)
 
-__all__ = ["note_backup", "noted", "only_notes_differ", "with_note"]
+__all__ = ["Insertion", "noted", "noting", "only_notes_differ", "with_note", "without_note"]
 
-_BOM = b"\xef\xbb\xbf"
-_UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _TITLE = b"# Changelog"
-_SEMANTIC = rb"[0-9]+\.[0-9]+\.[0-9]+(?:-[0-9A-Za-z.-]+)?(?:\+[0-9A-Za-z.-]+)?"
-_HEADING = re.compile(rb" {0,3}(#{1,3})[ \t]+\[?v?(" + _SEMANTIC + rb")(?![0-9A-Za-z.+-])")
 _DATED = re.compile(rb".*[ (](\d{4}-\d\d-\d\d)")
-_NOTE = re.compile(rb" {0,3}[-*+] Created backup v(" + _SEMANTIC + rb") \((.*)\)[ \t]*\r?\n?\Z")
-_FENCE = re.compile(rb" {0,3}(`{3,}|~{3,})(.*)", re.DOTALL)
-_COMMENT = re.compile(rb" {0,3}<!--")
-_ITEM = re.compile(rb" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]|\r?\n|\Z)")
-_REFERENCE = re.compile(rb" {0,3}\[[^\]]+\]:[ \t]*\S")
+_NOTE = re.compile(rb" {0,3}[-*+] Created backup v(" + SEMANTIC + rb") \((.*)\)[ \t]*\r?\n?\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class _Heading:
-    """The heading of a version."""
+class Insertion:
+    """What a note put into a changelog: enough to take it out again."""
 
-    line: int
-    """From 0."""
-    level: int
-    version: bytes
+    lines: str
+    """With a line feed between two."""
+    replaced: str = ""
+    """The line that gave way to it: that of an earlier backup of the version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,33 +62,47 @@ class _Note:
 
 def noted(text: bytes, version: str) -> bool:
     """Whether the changelog `text` has the line of this version's backup."""
-    return any(note.version == _plain(version) for note in _notes(_lines(text)))
+    return any(note.version == _plain(version) for note in _notes(lines_of(text)))
 
 
 def with_note(text: bytes, version: str, detail: str, date: str) -> bytes:
-    """Return the changelog `text` with the line of a backup, in the place of an earlier one of that version.
+    """Return the changelog `text` with the line of a backup; see `noting`."""
+    return noting(text, version, detail, date)[0]
 
+
+def noting(text: bytes, version: str, detail: str, date: str) -> tuple[bytes, Insertion]:
+    """Return the changelog `text` with the line of a backup, and what that put in.
+
+    The line takes the place of an earlier one of that version.
     A version without a heading gets a section of its own: before the first version, else at the end.
     `detail` is one line of what the backup is, `date` (``YYYY-MM-DD``) that of the release.
     """
     plain = _plain(version)
     note = _Note(plain, " ".join(detail.split()).encode("utf-8", "replace"), date.encode())
-    lines = _lines(text)
-    bom = _BOM if text.startswith(_BOM) else b""
-    for number, line in _prose(lines):
+    lines = lines_of(text)
+    for number, line in prose(lines):
         match = _NOTE.match(line)
         if match and match[1] == plain:
-            lines[number] = note.line + line[len(line.rstrip(b"\r\n")) :]
-            return bom + b"".join(lines)
-    headings = _headings(lines)
-    own = next((heading for heading in headings if heading.version == plain), None)
-    if own is not None:
-        at, new = _below_heading(lines, own.line + 1, note)
-    elif headings:
-        at, new = _before_version(lines, headings[0], note)
-    else:
-        at, new = _at_end(lines, note)
-    return bom + _inserted(lines, at, new)
+            instead = Insertion(_decoded(note.line), _decoded(bare(line)))
+            return _bom(text) + _with_line(lines, number, note.line), instead
+    at, new = _place_for(lines, note)
+    return _bom(text) + _inserted(lines, at, new), Insertion(_decoded(b"\n".join(new)))
+
+
+def without_note(text: bytes, inserted: Insertion) -> bytes:
+    """Return the changelog `text` without what was put in; as it is where that is not there.
+
+    Raises `ProjectError` where a section that was put in has been changed, or more stands in it.
+    """
+    lines = lines_of(text)
+    put_in = [line.encode("utf-8", "surrogateescape") for line in inserted.lines.split("\n")]
+    line = next(line for line in reversed(put_in) if line)
+    if not any(bare(each) == line for _, each in prose(lines)):
+        return text
+    if inserted.replaced:
+        at, _ = _find(lines, [line])
+        return _bom(text) + _with_line(lines, at, inserted.replaced.encode("utf-8", "surrogateescape"))
+    return _bom(text) + _cut(lines, *_around(lines, put_in))
 
 
 def only_notes_differ(committed: bytes | None, current: bytes) -> bool:
@@ -100,33 +116,11 @@ def only_notes_differ(committed: bytes | None, current: bytes) -> bool:
     return any(_with_notes_of(before, form) == form for form in forms)
 
 
-def note_backup(path: Path, version: str, detail: str, date: str) -> bool:
-    """Write the line of a backup into the changelog at `path`, in one step; False where it stood there.
-
-    A missing file is made. A link is followed to the file.
-
-    Raises `ProjectError` where it cannot be read or written, or is UTF-16.
-    """
-    with translated(ProjectError, "noting the backup in the changelog"):
-        target = Path(os.path.realpath(path))
-        try:
-            text, mode = target.read_bytes(), stat.S_IMODE(target.stat().st_mode)
-        except FileNotFoundError:
-            text, mode = b"", 0o644
-        if text.startswith(_UTF16):
-            raise ProjectError(f"the changelog {printable(path)} is UTF-16; save it as UTF-8")
-        noted_text = with_note(text, version, detail, date)
-        if noted_text == text:
-            return False
-        replace_file(target, noted_text, mode)
-        return True
-
-
 def _with_notes_of(before: bytes, after: bytes) -> bytes:
     """Return `before` with the notes that only `after` has."""
-    known = {note.version for note in _notes(_lines(before))}
+    known = {note.version for note in _notes(lines_of(before))}
     # From the last to the first: new sections are put on top.
-    for note in reversed(list(_notes(_lines(after)))):
+    for note in reversed(list(_notes(lines_of(after)))):
         if note.version not in known:
             before = with_note(
                 before, note.version.decode(), note.detail.decode(errors="replace"), note.date.decode()
@@ -138,39 +132,24 @@ def _plain(version: str) -> bytes:
     return version.removeprefix("v").encode()
 
 
-def _lines(text: bytes) -> list[bytes]:
-    """Cut after each line feed; a byte order mark is left out."""
-    return re.findall(rb"[^\n]*\n|[^\n]+\Z", text.removeprefix(_BOM))
+def _bom(text: bytes) -> bytes:
+    return BOM if text.startswith(BOM) else b""
 
 
-def _prose(lines: list[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield the numbered lines that are Markdown: not in a code fence or an HTML comment."""
-    fence = b""
-    comment = False
-    for number, line in enumerate(lines):
-        mark = _FENCE.match(line)
-        if comment:
-            comment = b"-->" not in line
-        elif fence:
-            if mark and mark[1].startswith(fence) and not mark[2].strip():
-                fence = b""
-        elif mark and not (mark[1].startswith(b"`") and b"`" in mark[2]):
-            fence = mark[1]
-        elif _COMMENT.match(line) and b"-->" not in line:
-            comment = True
-        else:
-            yield number, line
+def _decoded(line: bytes) -> str:
+    return line.decode("utf-8", "surrogateescape")
 
 
-def _headings(lines: list[bytes]) -> list[_Heading]:
-    matches = ((number, _HEADING.match(line)) for number, line in _prose(lines))
-    return [_Heading(number, len(match[1]), match[2]) for number, match in matches if match]
+def _with_line(lines: list[bytes], number: int, line: bytes) -> bytes:
+    """Join the lines, one of them replaced."""
+    end = lines[number][len(bare(lines[number])) :]
+    return b"".join((*lines[:number], line, end, *lines[number + 1 :]))
 
 
 def _notes(lines: list[bytes]) -> Iterator[_Note]:
     date = b""
-    for _, line in _prose(lines):
-        if _HEADING.match(line):
+    for _, line in prose(lines):
+        if HEADING.match(line):
             dated = _DATED.match(line)
             date = dated[1] if dated else b""
         match = _NOTE.match(line)
@@ -178,19 +157,28 @@ def _notes(lines: list[bytes]) -> Iterator[_Note]:
             yield _Note(match[1], match[2], date)
 
 
+def _place_for(lines: list[bytes], note: _Note) -> tuple[int, list[bytes]]:
+    """Return before which line a note goes, and the lines to put there."""
+    versions = headings(lines)
+    own = next((heading for heading in versions if heading.version == note.version), None)
+    if own is not None:
+        return _below_heading(lines, own.line + 1, note)
+    return _before_version(lines, versions[0], note) if versions else _at_end(lines, note)
+
+
 def _below_heading(lines: list[bytes], first: int, note: _Note) -> tuple[int, list[bytes]]:
-    """Return the lines to add and before which line; `first` is the one below the heading."""
+    """`first` is the line below the heading."""
     at = first
     while at < len(lines) and not lines[at].strip():
         at += 1
-    if at < len(lines) and _ITEM.match(lines[at]):
+    if at < len(lines) and ITEM.match(lines[at]):
         return at, [note.line]
     below = min(first + 1, at)
     spaced = below == len(lines) or not lines[below].strip()
     return below, [note.line] if spaced else [note.line, b""]
 
 
-def _before_version(lines: list[bytes], heading: _Heading, note: _Note) -> tuple[int, list[bytes]]:
+def _before_version(lines: list[bytes], heading: Heading, note: _Note) -> tuple[int, list[bytes]]:
     at = heading.line
     return at, [*_space_above(lines, at), *note.section(heading.level), b""]
 
@@ -199,10 +187,7 @@ def _at_end(lines: list[bytes], note: _Note) -> tuple[int, list[bytes]]:
     """Place a section at the end, but above link references, and above a code fence that is never closed."""
     if not any(line.strip() for line in lines):
         return len(lines), [_TITLE, b"", *note.section(2)]
-    prose = dict(_prose([*lines, b""]))
-    at = len(lines) if len(lines) in prose else max(prose, default=-1) + 1
-    while at and at - 1 in prose and (not prose[at - 1].strip() or _REFERENCE.match(prose[at - 1])):
-        at -= 1
+    at = end_of_prose(lines)
     while at < len(lines) and not lines[at].strip():
         at += 1
     return at, [*_space_above(lines, at), *note.section(2), *([b""] if at < len(lines) else [])]
@@ -219,3 +204,48 @@ def _inserted(lines: list[bytes], at: int, new: list[bytes]) -> bytes:
     if at == len(lines) and lines and not lines[-1].endswith(b"\n"):
         return b"".join((*lines, end, added))
     return b"".join((*lines[:at], added, end, *lines[at:]))
+
+
+def _find(lines: list[bytes], wanted: list[bytes]) -> tuple[int, int]:
+    """Return where the wanted lines begin and end, the last of them being prose.
+
+    Raises `ProjectError` where not all of them are there.
+    """
+    for number, line in prose(lines):
+        first = number + 1 - len(wanted)
+        if bare(line) == wanted[-1] and first >= 0 and [*map(bare, lines[first : number + 1])] == wanted:
+            return first, number + 1
+    raise _edited(wanted[-1])
+
+
+def _edited(line: bytes) -> ProjectError:
+    return ProjectError(
+        "the section that the release put into the changelog was changed; "
+        f"take out of it yourself what you do not want, and first this line: {printable(line)}"
+    )
+
+
+def _around(lines: list[bytes], put_in: list[bytes]) -> tuple[int, int]:
+    """Return where what was put in begins and ends; raises like `_find`."""
+    above, below = put_in[0] == b"", put_in[-1] == b""
+    core = put_in[above : len(put_in) - below]
+    if core[0] == _TITLE and sum(bool(line.strip()) for line in lines) > len(core) - core.count(b""):
+        core = core[2:]  # what else came into the file needs its title
+    first, end = _find(lines, core)
+    heading = HEADING.match(core[0])
+    if heading and not ends_section(lines, end, len(heading[1])):
+        raise _edited(core[-1])
+    if above and first and not bare(lines[first - 1]):
+        first -= 1
+    if below and end < len(lines) and not bare(lines[end]):
+        end += 1
+    return first, end
+
+
+def _cut(lines: list[bytes], first: int, end: int) -> bytes:
+    """Join the lines but for some; where a line end was put in before those, it goes with them."""
+    left = [*lines[:first], *lines[end:]]
+    if first and end == len(lines) and not lines[-1].endswith(b"\n"):
+        line_end = b"\r\n" if first > 1 and lines[0].endswith(b"\r\n") else b"\n"
+        left[-1] = left[-1].removesuffix(line_end)
+    return b"".join(left)

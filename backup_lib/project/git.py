@@ -15,9 +15,26 @@ from backup_lib.errors import ProjectError, printable, translated
 from backup_lib.project.standing import Comparison, comparing, files_of
 from backup_lib.project.worktree import WorkTree, first_line, refusal
 
-__all__ = ["Repository", "find_root", "open_repository"]
+__all__ = ["Repository", "TagObject", "find_root", "open_repository"]
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
+
+_TAG_FIELDS = ("objectname", "object", "tagger", "contents:subject", "contents:body")
+
+
+@dataclass(frozen=True, slots=True)
+class TagObject:
+    """What a tag is; of a lightweight one all but the id is empty."""
+
+    id: str
+    """Of what the name of the tag stands for: the tag object, or the commit of a lightweight tag."""
+    target: str
+    """The id of what is tagged."""
+    tagger: str
+    """Name, address, seconds since 1970 and time zone, as one line of safe text."""
+    message: str
+    """Without a signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +61,35 @@ class Repository:
         result = self.tree.ask(*asked)
         return result.output.decode().strip() if result.status == 0 else None
 
+    def tag_object(self, tag: str) -> TagObject | None:
+        """Return what a tag is; None where there is no such tag."""
+        asked = ("for-each-ref", "--format=" + "%00".join(f"%({name})" for name in _TAG_FIELDS))
+        output = self.tree.ask(*asked, f"refs/tags/{tag}").checked(f"looking for the tag {tag}")
+        if not output:
+            return None
+        name, target, tagger, subject, body = output.split(b"\0")
+        message = b"\n\n".join((subject, body)).decode(errors="replace").strip()
+        return TagObject(name.decode(), target.decode(), printable(tagger), message if tagger else "")
+
+    def tagger(self, tag: str) -> str:
+        """Return who would make a tag now, and when, as `TagObject.tagger` has it.
+
+        Raises `ProjectError` where git does not know.
+        """
+        answer = self.tree.ask("var", "GIT_COMMITTER_IDENT")
+        if answer.status:
+            raise _tag_refused(tag, answer.message)
+        return printable(answer.output.rstrip(b"\n"))
+
     def has_commit(self, commit: str) -> bool:
         """Whether the repository holds this commit, given as a full id."""
         known = _COMMIT_ID.fullmatch(commit) is not None
         return known and self.tree.ask("cat-file", "-e", f"{commit}^{{commit}}").status == 0
 
-    def create_tag(self, tag: str, message: str, sign: bool = False) -> bool:
+    def create_tag(self, tag: str, message: str, sign: bool = False, tagger: str = "") -> bool:
         """Make an annotated tag at the commit; False where that tag leads there already.
+
+        It bears the time that the `tagger` names, else the present one.
 
         Raises `ProjectError` where there is no commit, the tag is elsewhere, or git fails to make or sign it.
         """
@@ -63,15 +102,21 @@ class Repository:
                 f"check out {tag}, or choose another version"
             )
         if there is None:
-            self._make_tag(tag, message, sign)
+            kind = "--sign" if sign else "--annotate"
+            asked = ("tag", kind, "--cleanup=whitespace", "--file=-", "--end-of-options", tag, self.commit)
+            date = "@" + " ".join(tagger.split()[-2:]) if tagger else ""
+            answer = self.tree.tell(message.encode("utf-8", "surrogateescape"), *asked, date=date)
+            if answer.status:
+                raise _tag_refused(tag, answer.message)
         return there is None
 
-    def _make_tag(self, tag: str, message: str, sign: bool) -> None:
-        kind = "--sign" if sign else "--annotate"
-        asked = ("tag", kind, "--cleanup=whitespace", "--file=-", "--end-of-options", tag, str(self.commit))
-        answer = self.tree.tell(message.encode("utf-8", "surrogateescape"), *asked)
-        if answer.status:
-            raise _tag_refused(tag, answer.message)
+    def delete_tag(self, tag: str, found: TagObject) -> None:
+        """Delete a tag, in one step, if it is still what was found.
+
+        Raises `ProjectError` where it is not, or git fails.
+        """
+        asked = ("update-ref", "--no-deref", "-d", f"refs/tags/{tag}", found.id)
+        self.tree.ask(*asked).checked(f"deleting the tag {tag}")
 
     def comparing(self) -> AbstractContextManager[Comparison]:
         """Begin to compare the work tree with the commit; git works while the body goes on."""

@@ -85,12 +85,13 @@ class WorkTree:
         """
         return _run(self.top, commands, {**_ENVIRONMENT, **_LITERAL}, None)
 
-    def tell(self, given: bytes, *command: str) -> Answer:
-        """Run one git command that reads `given`."""
+    def tell(self, given: bytes, *command: str, date: str = "") -> Answer:
+        """Run one git command that reads `given`; what it makes bears the `date`, else the present one."""
+        env = {**_ENVIRONMENT, "GIT_COMMITTER_DATE": date} if date else _ENVIRONMENT
         with tempfile.TemporaryFile() as file:
             file.write(given)
             file.seek(0)
-            return _run(self.top, [command], _ENVIRONMENT, file.fileno())[0]
+            return _run(self.top, [command], env, file.fileno())[0]
 
 
 def refusal(doing: str, message: str) -> ProjectError:

@@ -17,8 +17,12 @@ from backup_lib.store.layout import LEDGER
 
 __all__ = ["Act", "Depth", "Ledger", "Record", "Result", "append", "read"]
 
-Act = Literal["publish", "prove", "restore", "remove", "removed"]
-"""`remove` is written before anything is deleted, `removed` when all of it is gone."""
+Act = Literal["publish", "prove", "restore", "remove", "removed", "tag", "release", "note", "undone"]
+"""`remove` is written before anything is deleted, `removed` when all of it is gone.
+
+`tag`, `release` and `note` are written before a release makes a tag, publishes an archive, notes it in the
+changelog; `undone` when all that was taken back.
+"""
 Depth = Literal["quick", "full", "restore"]
 Result = Literal["sound", "damaged"]
 
@@ -55,6 +59,16 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What wrote the line, with its version."""
     note: str = ""
     """For a restore, where to."""
+    tagger: str = ""
+    """Who makes a tag and when, as git has it in the tag."""
+    file: str = ""
+    """The changelog, as the settings name it."""
+    new: bool = False
+    """Whether the changelog is made."""
+    lines: str = ""
+    """What is put into the changelog."""
+    replaced: str = ""
+    """The line of the changelog that gives way to it."""
 
 
 @dataclass(frozen=True, slots=True)

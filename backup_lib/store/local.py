@@ -25,8 +25,10 @@ __all__ = ["LocalStore", "open_store"]
 _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def open_store(path: str | os.PathLike[str], root: Path) -> LocalStore:
+def open_store(path: str | os.PathLike[str], root: Path, releasing: bool = False) -> LocalStore:
     """Return the store at `path`, taken from the project's `root` where it is relative; nothing is made yet.
+
+    Where a release is at work (`releasing`), the ledger says which archives are its own.
 
     Raises `SettingsError` where no store may be there, `StoreError` where it cannot be reached.
     """
@@ -43,7 +45,7 @@ def open_store(path: str | os.PathLike[str], root: Path) -> LocalStore:
         raise StoreError(
             f"the store is not a folder: {where}; move it away or choose another with backup.store"
         )
-    return LocalStore(folder)
+    return LocalStore(folder, releasing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class LocalStore:
     """A folder that holds backups; see `open_store`."""
 
     path: Path
+    releasing: bool = False
+    """Whether a release is at work."""
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[None]:
@@ -74,7 +78,7 @@ class LocalStore:
 
     def new_release(self, header: Header) -> AbstractContextManager[ReleaseDraft]:
         """Open a new archive of a version; within `writing`."""
-        return publish.new_release(self.path, header)
+        return publish.new_release(self.path, header, self.releasing)
 
     def new_daily(self, header: Header) -> AbstractContextManager[DailyDraft]:
         """Open a new archive of a day; within `writing`."""
@@ -95,6 +99,11 @@ class LocalStore:
             with guarded(self.path, "writing to the ledger"):
                 raise
         return True
+
+    def intend(self, record: Record) -> None:
+        """Put into the ledger what is about to be done; within `writing`. Raises `StoreError`."""
+        with guarded(self.path, "writing to the ledger", "nothing was done"):
+            ledger.append(self.path, record)
 
     def backups(self) -> list[Backup]:
         """Return what the store holds, oldest first."""
@@ -121,8 +130,15 @@ class LocalStore:
 
     def remove(self, backups: Iterable[Backup]) -> None:
         """Delete backups; within `writing`. What a crash leaves of them, the next `writing` deletes."""
+        self.remove_archives(backup.name for backup in backups)
+
+    def remove_archives(self, names: Iterable[str]) -> None:
+        """Delete archives by their paths below the store, and all that speaks of them, like `remove`.
+
+        One that is there no more is fine.
+        """
         with guarded(self.path, "removing backups", "the next backup or clean makes up for it"):
-            recover.remove(self.path, [backup.name for backup in backups])
+            recover.remove(self.path, names)
 
     def expected(self, backup: Backup, index: str = "") -> ArchiveFacts | None:
         """Return what the bytes of a backup should be, from the ledger, else from its manifest.

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import msgspec
+
 from backup_lib import filesystem
 from backup_lib.errors import SettingsError, StoreError
 from backup_lib.model import Entry, Header, Summary
@@ -73,6 +75,8 @@ class Draft:
     """Unbuffered and for writing only: a call may write less than it was given."""
     path: Path
     """Where it lies for now."""
+    releasing: bool = False
+    """Whether a release makes it: the ledger says so before it is published."""
 
     @property
     def name(self) -> str:
@@ -107,6 +111,8 @@ class ReleaseDraft(Draft):
         facts = self.facts(written)
         with guarded(self.store, "publishing the backup"):
             self.settle(written)
+            if self.releasing:
+                ledger.append(self.store, msgspec.structs.replace(publication(self.archive, facts), act="release"))
             _publish(self, facts, entries)
         done = "the backup is published, but recording that"
         with guarded(self.store, done, "the next backup or clean makes up for it"):
@@ -143,8 +149,10 @@ class DailyDraft(Draft):
 
 
 @contextmanager
-def new_release(store: Path, header: Header) -> Iterator[ReleaseDraft]:
+def new_release(store: Path, header: Header, releasing: bool = False) -> Iterator[ReleaseDraft]:
     """Open a new archive in the folder of the version; the store must be held alone.
+
+    Where it is `releasing`, the ledger says so before the archive is published.
 
     Raises `SettingsError` where it has no version or no usable name, `StoreError` where the store fails.
     """
@@ -154,7 +162,7 @@ def new_release(store: Path, header: Header) -> Iterator[ReleaseDraft]:
     with guarded(store, "writing the backup"), _kept_folder(folder):
         name = _free_name(folder, header, header.version)
         with new_file(folder, name) as (file, path):
-            yield ReleaseDraft(store, header, f"{folder.name}/{name}", file, path)
+            yield ReleaseDraft(store, header, f"{folder.name}/{name}", file, path, releasing)
 
 
 @contextmanager

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backup_lib.errors import ProjectError
-from backup_lib.project.changelog import note_backup, noted, only_notes_differ, with_note
+from backup_lib.project.changelog import noted, noting, only_notes_differ, with_note, without_note
+from backup_lib.project.edit import Noted, plan_note, plan_removal
 
 NOTE = b"- Created backup v1.1.0 (a.tar.gz, 12 files)\n"
 KEPT = b"""# Changelog
@@ -40,6 +41,14 @@ All notable changes.
 def note(text: bytes, version: str = "1.1.0") -> bytes:
     """Return the text with the note these tests look for."""
     return with_note(text, version, "a.tar.gz, 12 files", "2026-11-22")
+
+
+def write_note(path: Path, detail: str = "a.tar.gz, 12 files") -> bool:
+    """Note version 1.1.0 in a file; False where there was nothing to do."""
+    planned = plan_note(path, "1.1.0", detail, "2026-11-22")
+    if planned:
+        planned[0].write()
+    return planned is not None
 
 
 def test_goes_below_the_heading_of_its_version() -> None:
@@ -241,11 +250,11 @@ def test_writes_in_place_and_keeps_the_mode(tmp_path: Path) -> None:
     path.write_bytes(KEPT)
     path.chmod(0o640)
 
-    assert note_backup(path, "1.1.0", "a.tar.gz, 12 files", "2026-11-22")
+    assert write_note(path)
     assert path.read_bytes() == note(KEPT)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     written = path.stat().st_ino
-    assert not note_backup(path, "1.1.0", "a.tar.gz, 12 files", "2026-11-23")
+    assert not write_note(path)
     assert path.stat().st_ino == written
     assert os.listdir(tmp_path) == ["CHANGELOG.md"]
 
@@ -255,7 +264,7 @@ def test_follows_a_link_and_makes_a_missing_file(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     (tmp_path / "CHANGELOG.md").symlink_to("docs/log.md")
 
-    assert note_backup(tmp_path / "CHANGELOG.md", "1.1.0", "x", "2026-11-22")
+    assert write_note(tmp_path / "CHANGELOG.md", "x")
     assert (tmp_path / "CHANGELOG.md").is_symlink()
     assert b"v1.1.0 (x)" in (tmp_path / "docs/log.md").read_bytes()
     assert stat.S_IMODE((tmp_path / "docs/log.md").stat().st_mode) == 0o644
@@ -265,7 +274,124 @@ def test_says_why_it_cannot_write(tmp_path: Path) -> None:
     """A folder in the file's place, or a file that is not UTF-8, is one clear line."""
     (tmp_path / "utf16.md").write_bytes("## 1.1.0".encode("utf-16"))
 
-    with pytest.raises(ProjectError, match="noting the backup in the changelog failed: Is a directory"):
-        note_backup(tmp_path, "1.1.0", "x", "2026-11-22")
+    with pytest.raises(ProjectError, match="reading the changelog failed: Is a directory"):
+        write_note(tmp_path)
     with pytest.raises(ProjectError, match=r"utf16\.md is UTF-16; save it as UTF-8"):
-        note_backup(tmp_path / "utf16.md", "1.1.0", "x", "2026-11-22")
+        write_note(tmp_path / "utf16.md")
+
+
+# --- taking it out again
+
+
+def words(text: bytes) -> list[bytes]:
+    """Return the lines that say something, but for the title."""
+    lines = text.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    return [line.strip() for line in lines if line.strip() not in (b"", b"# Changelog")]
+
+
+@settings(max_examples=600)
+@given(text=ANYTHING)
+def test_what_was_put_in_comes_out(text: bytes) -> None:
+    """The file is what it was, byte for byte; taken out twice, too."""
+    after, inserted = noting(text, "1.1.0", "a.tar.gz", "2026-11-22")
+
+    assert without_note(after, inserted) == text
+    assert without_note(text, inserted) == text or inserted.lines in text.decode(errors="replace")
+
+
+@settings(max_examples=600)
+@given(text=ANYTHING)
+def test_notes_come_out_in_any_order(text: bytes) -> None:
+    """The newest first, and the file is what it was; another first, and not a word else is lost."""
+    once, first = noting(text, "1.1.0", "a.tar.gz", "2026-11-22")
+    twice, second = noting(once, "1.2.0", "b.tar.gz", "2026-11-23")
+
+    assert without_note(without_note(twice, second), first) == text
+    other = without_note(without_note(twice, first), second)
+    assert words(other) == words(text)
+
+
+@settings(max_examples=300)
+@given(text=ANYTHING)
+def test_a_second_backup_of_a_version_comes_out_too(text: bytes) -> None:
+    """Its line gave way to another: both are taken back, one after the other."""
+    once, first = noting(text, "1.1.0", "a.tar.gz", "2026-11-22")
+    again, second = noting(once, "1.1.0", "b.tar.gz", "2026-11-23")
+
+    assert second.replaced
+    assert without_note(again, second) == once
+    assert without_note(without_note(again, second), first) == text
+
+
+def test_the_line_of_somebody_else_is_put_back() -> None:
+    """What the note took the place of stands there again, as it was."""
+    before = b"## 1.1.0\r\n  * Created backup v1.1.0 (by hand \xff)  \r\n"
+    after, inserted = noting(before, "1.1.0", "a", "")
+
+    assert after == b"## 1.1.0\r\n- Created backup v1.1.0 (a)\r\n"
+    assert without_note(after, inserted) == before
+
+
+def test_what_came_beside_it_stays() -> None:
+    """Lines of a person around the section, and other line ends after a checkout, do not matter."""
+    after, inserted = noting(KEPT, "1.2.0", "a", "2026-11-23")
+    grown = after.replace(b"- Soon.", b"- Soon.\n- Sooner.").replace(b"- A thing.", b"- A thing.\n- Another.")
+
+    assert without_note(grown, inserted) == grown.replace(inserted.lines.encode() + b"\n", b"")
+    windows = without_note(grown.replace(b"\n", b"\r\n"), inserted)
+    assert windows == without_note(grown, inserted).replace(b"\n", b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"- Created backup v1.2.0 (a)\n", b"- Created backup v1.2.0 (a)\n- A line of mine\n"),
+        (b"- Created backup v1.2.0 (a)\n", b"- Created backup v1.2.0 (a)\n\n### Added\n\n- Mine\n"),
+        (b"## [1.2.0] - 2026-11-23\n", b"## [1.2.0] - 2026-11-24\n"),
+        (b"- Created backup v1.2.0 (a)\n", b"Mine.\n\n- Created backup v1.2.0 (a)\n"),
+        (b"- Created backup v1.2.0 (a)\n", b"- Created backup v1.2.0 (a)\n\n```\nmine\n```\n"),
+    ],
+)
+def test_a_section_that_a_person_changed_is_left_to_them(old: bytes, new: bytes) -> None:
+    """Nobody's words go with the heading above them."""
+    after, inserted = noting(KEPT, "1.2.0", "a", "2026-11-23")
+    edited = after.replace(old, new)
+    assert edited != after
+
+    with pytest.raises(ProjectError, match=r"was changed; .* Created backup v1\.2\.0 \(a\)"):
+        without_note(edited, inserted)
+
+
+def test_a_changelog_of_its_own_making_goes(tmp_path: Path) -> None:
+    """The file was made for the line and goes with it; not so where more is in it now."""
+    path = tmp_path / "CHANGELOG.md"
+    planned = plan_note(path, "1.1.0", "a.tar.gz", "2026-11-22")
+    assert planned
+    planned[0].write()
+    notes = [Noted(planned[1], "a.tar.gz", made=True)]
+    grown = path.read_bytes() + b"\n## [1.0.0]\n\n- Mine\n"
+
+    removal = plan_removal(path, notes)
+    assert removal
+    removal.write()
+    removal.write()
+    assert os.listdir(tmp_path) == []
+    assert plan_removal(path, notes) is None
+    path.write_bytes(grown)
+    removal = plan_removal(path, notes)
+    assert removal
+    removal.write()
+    assert path.read_bytes() == b"# Changelog\n\n\n## [1.0.0]\n\n- Mine\n"
+
+
+def test_an_edited_line_is_known_by_its_archive(tmp_path: Path) -> None:
+    """A line that still speaks of the archive is nobody else's, and not ours any more."""
+    path = tmp_path / "CHANGELOG.md"
+    path.write_bytes(KEPT)
+    planned = plan_note(path, "1.1.0", "a.tar.gz", "2026-11-22")
+    assert planned
+    planned[0].write()
+    path.write_bytes(path.read_bytes().replace(b"Created backup", b"The backup"))
+
+    with pytest.raises(ProjectError, match=r"CHANGELOG\.md, the line of a\.tar\.gz was edited"):
+        plan_removal(path, [Noted(planned[1], "a.tar.gz", made=False)])

@@ -1,0 +1,95 @@
+"""Changing the changelog as a file: in one step, and only where something changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backup_lib.errors import ProjectError, printable, translated
+from backup_lib.filesystem import replace_file, sync_folder
+from backup_lib.project.changelog import Insertion, noting, without_note
+
+__all__ = ["Edit", "Noted", "plan_note", "plan_removal"]
+
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """What is known of one note in the changelog."""
+
+    inserted: Insertion
+    name: str
+    """The file name of the archive: a line that has it, whatever else it says, came from the note."""
+    made: bool
+    """Whether the changelog was made for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What the changelog is to become."""
+
+    file: Path
+    """Not a link."""
+    text: bytes | None
+    """None where the file goes."""
+    mode: int | None
+    """Permission bits; None where the file is not there yet."""
+
+    def write(self) -> None:
+        """Do it in one step; raises `ProjectError`."""
+        with translated(ProjectError, "writing the changelog"):
+            if self.text is None:
+                self.file.unlink(missing_ok=True)
+                sync_folder(self.file.parent)
+            else:
+                replace_file(self.file, self.text, 0o644 if self.mode is None else self.mode)
+
+
+def plan_note(path: Path, version: str, detail: str, date: str) -> tuple[Edit, Insertion] | None:
+    """Return how the changelog at `path` gets the line of a backup; None where that stands there.
+
+    A missing file is to be made. A link is followed to the file.
+
+    Raises `ProjectError` where it cannot be read, or is UTF-16.
+    """
+    file, text, mode = _read(path)
+    noted, inserted = noting(text, version, detail, date)
+    return None if noted == text else (Edit(file, noted, mode), inserted)
+
+
+def plan_removal(path: Path, notes: Sequence[Noted]) -> Edit | None:
+    """Return how notes, told from the oldest on, are taken out of the changelog; None where none is there.
+
+    A file that was made for them goes, where nothing else is in it.
+
+    Raises `ProjectError` like `plan_note`, and where a person has edited what was put in.
+    """
+    file, before, mode = _read(path)
+    after = before
+    for note in reversed(notes):
+        after = without_note(after, note.inserted)
+    for note in notes:
+        if note.name.encode() in after:
+            raise ProjectError(
+                f"in {printable(path)}, the line of {printable(note.name)} was edited; take it out yourself first"
+            )
+    if after == before:
+        return None
+    made = any(note.made for note in notes)
+    return Edit(file, None if made and not after.strip() else after, mode)
+
+
+def _read(path: Path) -> tuple[Path, bytes, int | None]:
+    with translated(ProjectError, "reading the changelog"):
+        file = Path(os.path.realpath(path))
+        try:
+            text, mode = file.read_bytes(), stat.S_IMODE(file.stat().st_mode)
+        except FileNotFoundError:
+            return file, b"", None
+    if text.startswith(_UTF16):
+        raise ProjectError(f"the changelog {printable(path)} is UTF-16; save it as UTF-8")
+    return file, text, mode
