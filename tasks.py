@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backup_lib.release import Released
     from backup_lib.restore import Restored
     from backup_lib.tag import Tagged
+    from backup_lib.undo import Undone
     from backup_lib.verify import Verified
 
 __all__ = ["ns"]
@@ -157,13 +158,19 @@ def clean(call: Call, keep: str | None = None, keep_daily: str | None = None) ->
 @recipe(
     version="version to release, e.g. 1.1.0; else the project's own",
     allow_dirty="release although the tree is not as committed",
+    undo="take back what the release of --version made, where it is unchanged",
 )
-def release(call: Call, version: str | None = None, allow_dirty: bool = False) -> Released:
+def release(
+    call: Call, version: str | None = None, allow_dirty: bool = False, undo: bool = False
+) -> Released | Undone:
     """Tag, back up, prove and note a version; run again, it goes on where it stopped."""
     from backup_lib.release import release
+    from backup_lib.settings import exclusive
+    from backup_lib.undo import undo_release
 
+    exclusive(undo=undo, allow_dirty=allow_dirty)
     place = call.place()
-    return release(place, place.version(version), allow_dirty)
+    return undo_release(place, version) if undo else release(place, place.version(version), allow_dirty)
 
 
 ns = Collection(tag, backup, verify, restore, clean, release)

@@ -1,12 +1,13 @@
 """release: tag, back up, prove and note a version. Look, say, act, look again.
 
-Whatever was done before, by this run or an earlier one, is not done twice.
+Whatever was done before, by this run or an earlier one, is not done twice. Before each step that leaves
+something behind, the ledger says what that will be, so that `backup_lib.undo` can take it back.
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Literal
@@ -16,11 +17,13 @@ import msgspec
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.backup import Look, Order, back_up, look
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
-from backup_lib.project.changelog import note_backup, noted, only_notes_differ
+from backup_lib.project.changelog import noted, only_notes_differ
+from backup_lib.project.edit import plan_note
 from backup_lib.project.version import tag_name
+from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
-from backup_lib.tag import tag_stands, tag_version
+from backup_lib.tag import tag_release, tag_stands
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
 
@@ -90,6 +93,7 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
 
     Raises `BackupError`; the next run goes on from there.
     """
+    place = replace(place, releasing=True)
     goal = _Goal(place, version, _commit(place), allow_dirty)
     missing = _look(goal).missing()
     if Step.TAG in missing or Step.BACKUP in missing:
@@ -182,9 +186,6 @@ def _is_noted(goal: _Goal, backup: Backup) -> bool:
 
 
 def _act(goal: _Goal, missing: list[Step]) -> None:
-    if Step.BACKUP in missing:
-        with goal.place.store.writing("release"):
-            pass  # a store that cannot be written to must not leave a tag behind
     for step in missing:
         goal.place.console.say(f"{step.value[0].upper()}{step.value[1:]}")
         _take(goal, step)
@@ -193,19 +194,28 @@ def _act(goal: _Goal, missing: list[Step]) -> None:
 def _take(goal: _Goal, step: Step) -> None:
     place, version = goal.place, goal.version
     if step is Step.TAG:
-        tag_version(place, version)
+        tag_release(place, version)
     elif step is Step.BACKUP:
-        made = back_up(place, Order(version))
-        if not made.complete:
-            problem = next(problem for problem in made.problems if problem.kind != "skipped")
-            raise IncompleteError(
-                f"v{version} is not released: {printable(problem.path)} is {problem.kind} "
-                f"({problem.reason}); mend that and run the release again"
-            )
+        _back_up(goal)
     elif step is Step.VERIFY:
         _prove(goal)
     else:
         _note(goal)
+
+
+def _back_up(goal: _Goal) -> None:
+    place, version = goal.place, goal.version
+    with place.store.writing("release"):
+        pass  # this finishes what a crash cut short, which may be this very backup
+    if _look(goal).backup is not None:
+        return
+    made = back_up(place, Order(version))
+    if not made.complete:
+        problem = next(problem for problem in made.problems if problem.kind != "skipped")
+        raise IncompleteError(
+            f"v{version} is not released: {printable(problem.path)} is {problem.kind} "
+            f"({problem.reason}); mend that and run the release again"
+        )
 
 
 def _found(goal: _Goal) -> Backup:
@@ -231,7 +241,22 @@ def _note(goal: _Goal) -> None:
     digest = expected.sha256 if expected else ""
     detail = f"`{backup.archive.name}`, {backup.size} bytes, SHA-256 {digest}"
     with place.store.writing("release"):
-        note_backup(_changelog(place), version, detail, now()[:10])
+        planned = plan_note(_changelog(place), version, detail, now()[:10])
+        if planned is None:
+            return
+        edit, inserted = planned
+        intent = Record(
+            time=now(),
+            act="note",
+            archive=backup.name,
+            version=version,
+            file=place.settings.changelog,
+            new=edit.mode is None,
+            lines=inserted.lines,
+            replaced=inserted.replaced,
+        )
+        place.store.intend(intent)
+        edit.write()
 
 
 def _refuse_dirty(goal: _Goal) -> None:

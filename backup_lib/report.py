@@ -13,9 +13,11 @@ from backup_lib.backup import BackedUp
 from backup_lib.clean import Cleaned
 from backup_lib.errors import counted, printable
 from backup_lib.model import STATES
+from backup_lib.project.version import tag_name
 from backup_lib.release import Released
 from backup_lib.restore import Restored
 from backup_lib.tag import Tagged
+from backup_lib.undo import Undone
 from backup_lib.verify import Verified
 
 __all__ = ["exit_code", "json_object", "lines", "size_text"]
@@ -179,6 +181,20 @@ def _(result: Released, dry_run: bool) -> Iterator[str]:
         yield f"v{result.version} is released already: {shown(result.archive)}"
     else:
         yield f"Released v{result.version}: {shown(result.archive)}"
+
+
+@lines.register
+def _(result: Undone, dry_run: bool) -> Iterator[str]:
+    words = {"now": "taken back", "would": "would go", "before": "gone before", "never": "left alone"}
+    for step in result.steps:
+        because = ": the release did not make it" if step.when == "never" else ""
+        yield f"{words[step.when]:12}  {step.what}{because}"
+    if not any(step.when in ("now", "would") for step in result.steps):
+        yield f"v{result.version} is taken back already"
+    else:
+        yield f"{'Would take' if dry_run else 'Took'} v{result.version} back"
+    if any(step.step == "tag" and step.when in ("now", "would") for step in result.steps):
+        yield f"Where it was pushed to, the tag is still: git push --delete REMOTE {tag_name(result.version)}"
 
 
 def _more(count: int) -> Iterator[str]:

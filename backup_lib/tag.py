@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from backup_lib.errors import ProjectError
-from backup_lib.project.git import Repository
+from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
+from backup_lib.store.ledger import Record
+from backup_lib.store.lock import now
 from backup_lib.workplace import Workplace
 
-__all__ = ["Tagged", "tag_stands", "tag_version"]
+__all__ = ["Tagged", "is_tag_of", "tag_release", "tag_stands", "tag_version"]
 
 
 class Tagged(msgspec.Struct, frozen=True):
@@ -31,8 +33,32 @@ def tag_version(place: Workplace, version: str, message: str | None = None, sign
     tag = tag_name(version)
     if tag_stands(repository, tag, commit) or place.dry_run:
         return Tagged(version, tag, commit, created=False)
-    repository.create_tag(tag, message or f"Release {tag}", sign)
+    repository.create_tag(tag, message or _message(tag), sign)
     return Tagged(version, tag, commit, created=True)
+
+
+def tag_release(place: Workplace, version: str) -> None:
+    """Make the tag of a version that is released; before, the ledger says which one it will be.
+
+    Raises `ProjectError` like `tag_version`, `StoreError` where the ledger cannot be written.
+    """
+    repository, commit = _head(place)
+    tag = tag_name(version)
+    with place.store.writing("release"):
+        tagger = repository.tagger(tag)
+        intent = Record(time=now(), act="tag", archive="", version=version, commit=commit, tagger=tagger)
+        place.store.intend(intent)
+        repository.create_tag(tag, _message(tag), tagger=tagger)
+
+
+def is_tag_of(found: TagObject, intent: Record) -> bool:
+    """Whether a tag is the one that the ledger said would be made: no other has its tagger, to the second."""
+    made = (intent.commit, intent.tagger, _message(tag_name(intent.version or "")))
+    return (found.target, found.tagger, found.message) == made
+
+
+def _message(tag: str) -> str:
+    return f"Release {tag}"
 
 
 def _head(place: Workplace) -> tuple[Repository, str]:

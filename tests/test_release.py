@@ -45,7 +45,7 @@ def test_run_again_it_says_that_all_is_done(project: Path, run: Run) -> None:
     assert {path: path.read_bytes() for path in project.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("step", ["tag_version", "back_up", "verify_backup", "note_backup"])
+@pytest.mark.parametrize("step", ["tag_release", "back_up", "verify_backup", "plan_note"])
 def test_after_a_failed_step_the_next_run_goes_on_from_there(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -62,7 +62,7 @@ def test_after_a_failed_step_the_next_run_goes_on_from_there(
     acts = [
         json.loads(line)["act"] for line in (project / "backups" / "ledger.jsonl").read_text().splitlines()
     ]
-    assert acts == ["publish", "prove"]
+    assert acts == ["tag", "release", "publish", "prove", "note"]
     assert (project / "CHANGELOG.md").read_text().count("- Created backup") == 1
 
 

@@ -74,9 +74,8 @@ def plan_removal(path: Path, notes: Sequence[Noted]) -> Edit | None:
         after = without_note(after, note.inserted)
     for note in notes:
         if note.name.encode() in after:
-            raise ProjectError(
-                f"in {printable(path)}, the line of {printable(note.name)} was edited; take it out yourself first"
-            )
+            name, where = printable(note.name), printable(path)
+            raise ProjectError(f"the line of {name} in {where} was edited; first take it out yourself")
     if after == before:
         return None
     made = any(note.made for note in notes)

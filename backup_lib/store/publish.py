@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import msgspec
+from msgspec.structs import replace
 
 from backup_lib import filesystem
 from backup_lib.errors import SettingsError, StoreError
@@ -112,7 +112,7 @@ class ReleaseDraft(Draft):
         with guarded(self.store, "publishing the backup"):
             self.settle(written)
             if self.releasing:
-                ledger.append(self.store, msgspec.structs.replace(publication(self.archive, facts), act="release"))
+                ledger.append(self.store, replace(publication(self.archive, facts), act="release"))
             _publish(self, facts, entries)
         done = "the backup is published, but recording that"
         with guarded(self.store, done, "the next backup or clean makes up for it"):

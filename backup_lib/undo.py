@@ -1,0 +1,248 @@
+"""undo: take back what a release made, and only where it is unchanged. Look at all of it, then act.
+
+The journal says what the release set out to make. A release that made only a part of it is taken back, too,
+and an undo that was cut short goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import file_digest
+from typing import Literal
+
+import msgspec
+
+from backup_lib.archive.reader import open_archive, open_for_reading
+from backup_lib.errors import (
+    BackupError,
+    DamageError,
+    NoSuchBackupError,
+    ProjectError,
+    SettingsError,
+    StoreError,
+    printable,
+    translated,
+)
+from backup_lib.filesystem import replace_file
+from backup_lib.project.changelog import Insertion
+from backup_lib.project.edit import Edit, Noted, plan_removal
+from backup_lib.project.git import TagObject
+from backup_lib.project.version import tag_name
+from backup_lib.store.journal import Journal, journal_of
+from backup_lib.store.layout import MANIFEST
+from backup_lib.store.ledger import Record
+from backup_lib.store.listing import Backup
+from backup_lib.store.lock import now
+from backup_lib.store.manifest import facts_of, format_manifest, listed
+from backup_lib.tag import is_tag_of
+from backup_lib.workplace import Workplace
+
+__all__ = ["TakenBack", "Undone", "undo_release"]
+
+When = Literal["now", "would", "before", "never"]
+
+
+class TakenBack(msgspec.Struct, frozen=True):
+    """What becomes of one thing that a release makes."""
+
+    step: Literal["changelog", "backup", "tag"]
+    what: str
+    when: When
+    """`before`: it was gone already; `never`: the release did not make it."""
+
+
+class Undone(msgspec.Struct, frozen=True):
+    """A release that is taken back, or would be."""
+
+    version: str
+    steps: tuple[TakenBack, ...]
+    """In the order in which they are done; none where an earlier undo did them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A release to take back."""
+
+    place: Workplace
+    version: str
+    journal: Journal
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is there of what the release made, all of it unchanged."""
+
+    edit: Edit | None
+    """What takes its lines out of the changelog."""
+    archives: tuple[str, ...]
+    """Paths below the store."""
+    tag: TagObject | None
+
+
+def undo_release(place: Workplace, given: str | None) -> Undone:
+    """Take back the release of a version, the last thing first.
+
+    Raises `BackupError`: the reason why nothing is taken back, or why not all could be; then the next run
+    goes on from there.
+    """
+    if given is None:
+        raise SettingsError("--undo takes no version by itself; say which one with --version")
+    version = place.version(given)
+    _refuse_unknown(place, version)
+    if place.dry_run:
+        with place.store.reading("release"):
+            case = _case(place, version)
+            return _told(case, _look(case), "would")
+    with place.store.writing("release"):
+        case = _case(place, version)
+        found = _look(case)
+        if not case.journal.is_empty:
+            _act(case, found)
+    return _told(case, found, "now")
+
+
+def _case(place: Workplace, version: str) -> _Case:
+    return _Case(place, version, journal_of(place.store.ledger(), version))
+
+
+def _refuse_unknown(place: Workplace, version: str) -> None:
+    journal = _case(place, version).journal
+    if journal.taken_back or not journal.is_empty:
+        return
+    if any(backup.version == version for backup in place.store.backups()):
+        raise BackupError(
+            f"the ledger knows of no release that made v{version}, so nothing is taken back; "
+            "see git tag --delete and invoke clean"
+        )
+    raise NoSuchBackupError(
+        f"no release of v{version} is in {printable(place.store.path)}, so there is nothing to take back"
+    )
+
+
+# --- looking
+
+
+def _look(case: _Case) -> _Found:
+    """Return what is to go; raises `BackupError` where any of it is not what the release made."""
+    return _Found(_edit(case), _archives(case), _tag(case))
+
+
+def _edit(case: _Case) -> Edit | None:
+    notes = case.journal.notes
+    if not notes:
+        return None
+    changelog = case.place.settings.changelog
+    if other := [note.file for note in notes if note.file != changelog]:
+        raise SettingsError(
+            f"the release is noted in {printable(other[-1])}, "
+            f"but backup.changelog is {printable(changelog)}; set that back first"
+        )
+    noted = [
+        Noted(Insertion(note.lines, note.replaced), note.archive.rpartition("/")[2], note.new)
+        for note in notes
+    ]
+    return plan_removal(case.place.root / changelog, noted)
+
+
+def _archives(case: _Case) -> tuple[str, ...]:
+    """Return the archives of the release that the ledger has as published and not removed."""
+    store = case.place.store
+    ledger, held = store.ledger(), {backup.name: backup for backup in store.backups()}
+    ours = {(intent.archive, intent.sha256) for intent in case.journal.archives}
+    standing = [
+        record
+        for name in dict.fromkeys(intent.archive for intent in case.journal.archives)
+        if ledger.stands(name) and ((record := ledger.published(name)[-1]).archive, record.sha256) in ours
+    ]
+    for record in standing:
+        if record.archive in held:
+            _refuse_changed(held[record.archive], record)
+    return tuple(record.archive for record in standing)
+
+
+def _refuse_changed(backup: Backup, record: Record) -> None:
+    with translated(StoreError, "reading the backup"), backup.archive.open("rb") as file:
+        found = file_digest(file, "sha256").hexdigest()
+    if found != record.sha256:
+        raise DamageError(
+            f"{backup.name} is not as the release published it: its SHA-256 is {found}, not {record.sha256}; "
+            "see invoke verify, and remove it yourself if it is of no use"
+        )
+
+
+def _tag(case: _Case) -> TagObject | None:
+    if not case.journal.tags:
+        return None
+    repository = case.place.repository
+    if repository is None:
+        raise ProjectError(f"{case.place.root} is not in a git repository, but the release made a tag in one")
+    tag = tag_name(case.version)
+    found = repository.tag_object(tag)
+    if found is None or any(is_tag_of(found, intent) for intent in case.journal.tags):
+        return found
+    at = repository.tag_commit(tag) or found.id
+    raise ProjectError(
+        f"the tag {tag}, now at {at[:12]}, is not the one that the release made; "
+        f"move or delete it yourself first: git tag --delete {tag}"
+    )
+
+
+# --- acting
+
+
+def _act(case: _Case, found: _Found) -> None:
+    place = case.place
+    if found.edit:
+        found.edit.write()
+    place.store.remove_archives(found.archives)
+    _remake_manifest(case)
+    if found.tag and place.repository:
+        place.repository.delete_tag(tag_name(case.version), found.tag)
+    place.store.intend(Record(time=now(), act="undone", archive="", version=case.version))
+
+
+def _remake_manifest(case: _Case) -> None:
+    """Write the manifest of the backup of the version that is the newest now, where it has none any more."""
+    store = case.place.store
+    left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
+    if not left or (left[-1].archive.parent / MANIFEST).exists():
+        return
+    backup = left[-1]
+    expected = store.expected(backup)
+    with translated(StoreError, "writing the manifest"), open_for_reading(backup.archive) as (read_at, size):
+        try:
+            reader = open_archive(read_at, size)
+            if reader and expected:
+                facts = facts_of(reader.header, reader.summary, expected)
+                files = listed(facts.project, reader.entries())
+                replace_file(backup.archive.parent / MANIFEST, b"".join(format_manifest(facts, files)))
+        except DamageError as error:
+            case.place.console.say(f"{backup.name} stays without a manifest: {error}")
+
+
+# --- telling
+
+
+def _told(case: _Case, found: _Found, done: Literal["now", "would"]) -> Undone:
+    journal = case.journal
+    if journal.is_empty:
+        return Undone(case.version, ())
+
+    def when(intents: tuple[Record, ...], is_there: bool) -> When:
+        return done if is_there else "before" if intents else "never"
+
+    tag = f"the tag {tag_name(case.version)}" + (f" (it was {found.tag.id})" if found.tag else "")
+    archives = [TakenBack("backup", f"the backup {name}", done) for name in found.archives]
+    none = TakenBack("backup", f"the backup of v{case.version}", when(journal.archives, False))
+    return Undone(
+        case.version,
+        (
+            TakenBack(
+                "changelog",
+                f"the line in {case.place.settings.changelog}",
+                when(journal.notes, found.edit is not None),
+            ),
+            *(archives or [none]),
+            TakenBack("tag", tag, when(journal.tags, found.tag is not None)),
+        ),
+    )

@@ -1,0 +1,415 @@
+"""release --undo, as a person runs it: what goes, what never does, and a kill at every step of either way."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Outcome, Run, archive_of, git, invoke, refused, setting
+
+import tasks
+
+KILL = """
+import os, signal
+from backup_lib import filesystem
+from backup_lib.project.git import Repository
+from backup_lib.store import ledger
+
+left = int(os.environ.get("KILL_AFTER", "0"))
+
+def counted(where, name):
+    real = getattr(where, name)
+    def call(*given, **named):
+        global left
+        done = real(*given, **named)
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+    setattr(where, name, call)
+
+for where, name in (
+    (ledger, "append"), (filesystem, "rename_new"), (Repository, "create_tag"), (Repository, "delete_tag"),
+    (os, "replace"), (os, "symlink"), (os, "unlink"), (os, "rmdir"),
+):
+    counted(where, name)
+"""
+"""Ends the process right after a step that leaves something behind: the ``KILL_AFTER``-th."""
+
+State = dict[str, object]
+
+
+def state(project: Path) -> State:
+    """Return all that a release may touch, but for the ledger and the lock."""
+    found: State = {
+        str(path.relative_to(project)): path.read_bytes()
+        for path in project.rglob("*")
+        if path.is_file() and ".git" not in path.parts and path.name not in ("ledger.jsonl", ".lock")
+    }
+    return found | {
+        "refs": git(project, "for-each-ref"),
+        "head": git(project, "status", "-b", "--porcelain=v2"),
+    }
+
+
+def ledger(project: Path) -> str:
+    """Return what stands in the ledger."""
+    return (project / "backups" / "ledger.jsonl").read_text()
+
+
+@pytest.fixture
+def earlier(project: Path, run: Run) -> State:
+    """The state of the project once version 1.0.0 is released: what an undo of 1.1.0 has to lead back to."""
+    shutil.copy(tasks.__file__, project / "tasks.py")
+    (project / "tasks.py").write_text((project / "tasks.py").read_text() + KILL)
+    git(project, "add", "tasks.py")
+    git(project, "commit", "-m", "Tasks")
+    assert run("release", "--version", "1.0.0").code == 0
+    return state(project)
+
+
+def undo(run: Run, *more: str) -> Outcome:
+    """Take 1.1.0 back."""
+    return run("release", "--version", "1.1.0", "--undo", *more)
+
+
+def test_a_release_is_taken_back_to_the_last_byte(project: Path, run: Run, earlier: State) -> None:
+    """Tag, backup and line go; the other versions, the commits and the ledger's lines stay as they were."""
+    assert run("release").code == 0
+    lines = ledger(project)
+    tag = git(project, "rev-parse", "refs/tags/v1.1.0")
+    archive = next((project / "backups" / "v1.1.0").glob("*Z.tar.gz")).name
+    outcome = undo(run)
+
+    assert outcome.code == 0, outcome
+    assert state(project) == earlier
+    assert ledger(project).startswith(lines)
+    assert outcome.out.splitlines() == [
+        "taken back    the line in CHANGELOG.md",
+        f"taken back    the backup v1.1.0/{archive}",
+        f"taken back    the tag v1.1.0 (it was {tag})",
+        "Took v1.1.0 back",
+        "Where it was pushed to, the tag is still: git push --delete REMOTE v1.1.0",
+    ]
+    assert run("verify", "--all").code == 0
+    assert run("release").code == 0
+    assert undo(run).code == 0
+    assert state(project) == earlier
+
+
+def test_twice_it_says_that_all_is_taken_back(project: Path, run: Run, earlier: State) -> None:
+    """The second undo changes nothing, not even the ledger, and succeeds."""
+    run("release")
+    undo(run)
+    lines = ledger(project)
+    outcome = undo(run)
+
+    assert (outcome.code, outcome.out) == (0, "v1.1.0 is taken back already\n")
+    assert (state(project), ledger(project)) == (earlier, lines)
+
+
+def test_the_older_of_two_releases_is_taken_back_alone(project: Path, run: Run, earlier: State) -> None:
+    """What was released later stays as it was."""
+    run("release")
+    later = state(project)
+    assert run("release", "--version", "1.0.0", "--undo").code == 0
+
+    now = state(project)
+    assert {key: now[key] for key in now if "v1.1.0" in key} == {
+        key: later[key] for key in later if "v1.1.0" in key
+    }
+    assert not any("v1.0.0" in key for key in now)
+    assert git(project, "tag") == "v1.1.0"
+    changelog = (project / "CHANGELOG.md").read_text()
+    assert "v1.0.0" not in changelog
+    assert changelog.count("- Created backup v1.1.0") == 1
+    assert run("verify", "--all").code == 0
+    assert "v1.1.0 is released already" in run("release").out
+
+
+def test_a_dry_run_says_what_would_go_and_does_nothing(project: Path, run: Run, earlier: State) -> None:
+    """As an object, too."""
+    run("release")
+    before, lines = state(project), ledger(project)
+
+    assert undo(run, "--dry-run").out.count("would go") == 3
+    result = undo(run, "--dry-run", "--json").json["result"]
+    assert [(step["step"], step["when"]) for step in result["steps"]] == [
+        ("changelog", "would"),
+        ("backup", "would"),
+        ("tag", "would"),
+    ]
+    assert (state(project), ledger(project)) == (before, lines)
+    assert undo(run, "--json").json["result"]["steps"][1]["when"] == "now"
+    assert undo(run, "--json").json["result"] == {"version": "1.1.0", "steps": []}
+
+
+def test_what_was_never_released_is_not_taken_back(project: Path, run: Run, earlier: State) -> None:
+    """No such version is 10; a backup and a tag by hand are nobody's release."""
+    before = state(project)
+    refused(undo(run), 10, "no release of v1.1.0 is in")
+    run("tag")
+    archive_of(run("backup", "--json"))
+    by_hand = state(project)
+    refused(undo(run), 1, "the ledger knows of no release that made v1.1.0")
+    assert state(project) == by_hand != before
+    refused(run("release", "--undo"), 1, "say which one with --version")
+    refused(undo(run, "--allow-dirty"), 1, "--undo and --allow-dirty exclude each other")
+
+
+def test_without_a_store_none_is_made(project: Path, run: Run) -> None:
+    """Nothing released, nothing there, nothing made."""
+    refused(undo(run), 10, "no release of v1.1.0")
+    assert not (project / "backups").exists()
+
+
+def test_what_was_there_before_the_release_stays(project: Path, run: Run, earlier: State) -> None:
+    """A tag and a backup that the release only found are not its own."""
+    run("tag")
+    made = archive_of(run("backup", "--json"))
+    before = state(project)
+    run("release")
+    outcome = undo(run)
+
+    assert outcome.code == 0
+    assert state(project) == before
+    assert made.exists()
+    assert outcome.out.count("left alone") == 2
+
+
+def test_the_backup_that_was_the_newest_before_has_its_manifest_again(
+    project: Path, run: Run, earlier: State
+) -> None:
+    """A backup of another commit stands as it stood before the release, and is sound."""
+    run("backup")
+    git(project, "commit", "--allow-empty", "-m", "More")
+    before = state(project)
+    assert run("release").code == 0
+    assert len(list((project / "backups" / "v1.1.0").glob("*Z*.tar.gz"))) == 2
+
+    assert undo(run).code == 0
+    assert state(project) == before
+    assert run("verify", "--version", "1.1.0").code == 0
+
+
+def test_a_later_backup_of_the_version_stays(project: Path, run: Run, earlier: State) -> None:
+    """Only the archive of the release goes."""
+    run("release")
+    later = archive_of(run("backup", "--json"))
+    assert undo(run).code == 0
+
+    assert list(later.parent.glob("*Z*.tar.gz")) == [later]
+    assert run("verify", "--version", "1.1.0", "--depth", "quick").code == 0
+
+
+# --- what is not as the release made it
+
+
+def test_a_tag_that_was_moved_is_not_touched(project: Path, run: Run, earlier: State) -> None:
+    """Nor is anything else then; once it is away, the rest goes."""
+    run("release")
+    git(project, "tag", "--force", "--annotate", "v1.1.0", "--message", "Release v1.1.0\n\nAnew")
+    before, lines = state(project), ledger(project)
+
+    refused(undo(run), 1, "the tag v1.1.0, now at ")
+    refused(undo(run, "--dry-run"), 1, "is not the one that the release made")
+    assert (state(project), ledger(project)) == (before, lines)
+    git(project, "tag", "--delete", "v1.1.0")
+    assert "gone before   the tag v1.1.0" in undo(run).out
+    assert state(project) == earlier
+
+
+def test_a_lightweight_tag_in_its_place_is_not_touched(project: Path, run: Run, earlier: State) -> None:
+    """The same commit does not make it ours."""
+    run("release")
+    git(project, "tag", "--force", "v1.1.0", "HEAD")
+    refused(undo(run), 1, "is not the one that the release made")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("Created backup v1.1.0", "Made backup v1.1.0"), (" bytes, SHA-256", " octets, SHA-256")],
+)
+def test_a_line_that_was_edited_is_not_taken_out(
+    project: Path, run: Run, earlier: State, old: str, new: str
+) -> None:
+    """It is somebody's words now: nothing goes until they are gone."""
+    run("release")
+    changelog = project / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace(old, new))
+    before, lines = state(project), ledger(project)
+    refused(undo(run), 1, "was edited; first take it out yourself")
+    assert (state(project), ledger(project)) == (before, lines)
+    kept = [line for line in changelog.read_text().splitlines(keepends=True) if new not in line]
+    changelog.write_text("".join(kept))
+    assert undo(run).code == 0
+    assert not (project / "backups" / "v1.1.0").exists()
+
+
+def test_what_a_person_wrote_beside_the_line_stays(project: Path, run: Run, earlier: State) -> None:
+    """The changelog grows between a release and its undo; committed or not, only the line goes."""
+    run("release")
+    changelog = project / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace("- A thing", "- A thing\n- Another"))
+    git(project, "commit", "-am", "The changelog")
+    head = git(project, "rev-parse", "HEAD")
+
+    assert undo(run).code == 0
+    assert changelog.read_bytes() == bytes(earlier["CHANGELOG.md"]).replace(  # type: ignore[call-overload]
+        b"- A thing", b"- A thing\n- Another"
+    )
+    assert git(project, "rev-parse", "HEAD") == head
+
+
+def test_another_changelog_is_not_searched(project: Path, run: Run, earlier: State) -> None:
+    """Where the setting has changed since, it says so instead of leaving the line behind."""
+    run("release")
+    with setting("CHANGELOG", "NEWS.md"):
+        refused(undo(run), 1, "the release is noted in CHANGELOG.md, but backup.changelog is NEWS.md")
+
+
+def test_a_changelog_of_the_releases_own_making_goes(project: Path, run: Run) -> None:
+    """Nothing was there before, nothing is there after."""
+    git(project, "rm", "-q", "CHANGELOG.md")
+    git(project, "commit", "-m", "No changelog")
+    run("release")
+    assert (project / "CHANGELOG.md").exists()
+
+    assert undo(run).code == 0
+    assert not (project / "CHANGELOG.md").exists()
+
+
+def test_an_archive_that_was_damaged_is_not_removed(project: Path, run: Run, earlier: State) -> None:
+    """It is not what the release published; once a person removed it, all that speaks of it goes."""
+    archive = archive_of(run("release", "--json"))
+    archive.write_bytes(archive.read_bytes()[:-1] + b"x")
+    before, lines = state(project), ledger(project)
+    refused(undo(run), 4, "is not as the release published it")
+    assert (state(project), ledger(project)) == (before, lines)
+    archive.unlink()
+
+    assert undo(run).code == 0
+    assert state(project) == earlier
+    assert run("verify", "--all").code == 0
+
+
+def test_what_clean_removed_is_gone_before(project: Path, run: Run, earlier: State) -> None:
+    """The rest of the release is taken back all the same."""
+    run("release")
+    run("release", "--version", "2.0.0")
+    assert run("clean", "--keep", "1").code == 0
+    assert "gone before   the backup of v1.1.0" in undo(run).out
+    assert git(project, "tag") == "v1.0.0\nv2.0.0"
+    assert "v1.1.0 (" not in (project / "CHANGELOG.md").read_text()
+
+
+def test_a_backup_made_again_is_taken_back_with_the_one_before(
+    project: Path, run: Run, earlier: State
+) -> None:
+    """Two archives and two lines of one release go."""
+    first = archive_of(run("release", "--json"))
+    sound = first.read_bytes()
+    first.write_bytes(sound[:-1] + b"x")
+    assert run("verify", "--version", "1.1.0").code == 4
+    assert archive_of(run("release", "--json")) != first
+    first.write_bytes(sound)
+
+    assert undo(run, "--json").json["result"]["steps"][1]["what"] == f"the backup v1.1.0/{first.name}"
+    assert state(project) == earlier
+
+
+def test_a_signed_tag_of_the_release_goes(project: Path, run: Run, earlier: State, tmp_path: Path) -> None:
+    """Signed because git is set so, it is known again; one that a person signed before stays."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("needs ssh-keygen")
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"],
+        check=True,
+        capture_output=True,
+    )
+    for name, value in (
+        ("gpg.format", "ssh"),
+        ("user.signingKey", str(tmp_path / "key")),
+        ("tag.gpgSign", "true"),
+    ):
+        git(project, "config", name, value)
+    run("release")
+    assert "SSH SIGNATURE" in git(project, "cat-file", "tag", "v1.1.0")
+    assert undo(run).code == 0
+    assert state(project) == earlier
+    assert run("tag", "--sign").code == 0
+    run("release")
+    assert undo(run).code == 0
+    assert git(project, "tag") == "v1.0.0\nv1.1.0"
+
+
+def test_a_held_store_is_not_touched(project: Path, run: Run, earlier: State) -> None:
+    """Nothing is looked at or taken back while another writes."""
+    from backup_lib.store.local import open_store
+
+    run("release")
+    before = state(project)
+    with open_store("backups", project).writing("a test"):
+        assert undo(run).code == 11
+    assert state(project) == before
+
+
+# --- killed
+
+
+def kills(project: Path, tmp_path: Path, *arguments: str) -> Iterator[Path]:
+    """Yield a copy of the project for each step at which a process was killed, from the first to the last."""
+    for step in range(1, 100):
+        copy = tmp_path / f"killed-{step}" / project.name
+        shutil.copytree(project, copy, symlinks=True)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("KILL_AFTER", str(step))
+            done = invoke(copy, *arguments)
+        if done.returncode == 0:
+            assert step > 8
+            return
+        assert done.returncode == -9, done
+        yield copy
+        shutil.rmtree(copy.parent)
+
+
+def both_ways(copy: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """Return the project twice."""
+    other = tmp_path / "other" / copy.name
+    shutil.rmtree(other.parent, ignore_errors=True)
+    shutil.copytree(copy, other, symlinks=True)
+    return copy, other
+
+
+def test_a_release_killed_anywhere_goes_on_or_back(
+    project: Path, run: Run, earlier: State, tmp_path: Path
+) -> None:
+    """After each step that leaves something: release finishes it with one archive, undo leaves no trace."""
+    for copy in kills(project, tmp_path, "release"):
+        forward, back = both_ways(copy, tmp_path)
+        begun = '"version":"1.1.0"' in ledger(back)
+        assert undo(run, "--root", str(back)).code == (0 if begun else 10)
+        assert state(back) == earlier
+        assert run("release", "--root", str(forward)).code == 0
+        assert ledger(forward).count('"act":"publish","archive":"v1.1.0/') == 1
+        assert (forward / "CHANGELOG.md").read_text().count("- Created backup v1.1.0") == 1
+        assert undo(run, "--root", str(forward)).code == 0
+        assert state(forward) == earlier
+
+
+def test_an_undo_killed_anywhere_goes_on_or_forward(
+    project: Path, run: Run, earlier: State, tmp_path: Path
+) -> None:
+    """After each step: undo again finishes it, release again makes the version whole, and can be undone."""
+    assert run("release").code == 0
+    for copy in kills(project, tmp_path, "release", "--version", "1.1.0", "--undo"):
+        forward, back = both_ways(copy, tmp_path)
+        assert undo(run, "--root", str(back)).code == 0
+        assert state(back) == earlier
+        assert run("release", "--root", str(forward)).code == 0
+        assert run("verify", "--root", str(forward), "--version", "1.1.0").code == 0
+        assert undo(run, "--root", str(forward)).code == 0
+        assert state(forward) == earlier
