@@ -251,7 +251,7 @@ def _note(goal: _Goal) -> None:
             archive=backup.name,
             version=version,
             file=place.settings.changelog,
-            new=edit.mode is None,
+            made=edit.mode is None,
             lines=inserted.lines,
             replaced=inserted.replaced,
         )

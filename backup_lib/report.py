@@ -194,7 +194,7 @@ def _(result: Undone, dry_run: bool) -> Iterator[str]:
     else:
         yield f"{'Would take' if dry_run else 'Took'} v{result.version} back"
     if any(step.step == "tag" and step.when in ("now", "would") for step in result.steps):
-        yield f"Where it was pushed to, the tag is still: git push --delete REMOTE {tag_name(result.version)}"
+        yield f"If the tag was pushed, it is still there: git push --delete REMOTE {tag_name(result.version)}"
 
 
 def _more(count: int) -> Iterator[str]:

@@ -138,7 +138,7 @@ def _edit(case: _Case) -> Edit | None:
             f"but backup.changelog is {printable(changelog)}; set that back first"
         )
     noted = [
-        Noted(Insertion(note.lines, note.replaced), note.archive.rpartition("/")[2], note.new)
+        Noted(Insertion(note.lines, note.replaced), note.archive.rpartition("/")[2], note.made)
         for note in notes
     ]
     return plan_removal(case.place.root / changelog, noted)

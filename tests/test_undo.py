@@ -11,6 +11,9 @@ import pytest
 from support import Outcome, Run, archive_of, git, invoke, refused, setting
 
 import tasks
+from backup_lib.errors import ProjectError
+from backup_lib.project.git import Repository
+from backup_lib.store.local import open_store
 
 KILL = """
 import os, signal
@@ -92,7 +95,7 @@ def test_a_release_is_taken_back_to_the_last_byte(project: Path, run: Run, earli
         f"taken back    the backup v1.1.0/{archive}",
         f"taken back    the tag v1.1.0 (it was {tag})",
         "Took v1.1.0 back",
-        "Where it was pushed to, the tag is still: git push --delete REMOTE v1.1.0",
+        "If the tag was pushed, it is still there: git push --delete REMOTE v1.1.0",
     ]
     assert run("verify", "--all").code == 0
     assert run("release").code == 0
@@ -229,6 +232,23 @@ def test_a_lightweight_tag_in_its_place_is_not_touched(project: Path, run: Run, 
     refused(undo(run), 1, "is not the one that the release made")
 
 
+def test_a_tag_made_by_hand_after_a_failed_release_is_not_touched(
+    project: Path, run: Run, earlier: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That a release was about to make a tag does not make it ours, where a person made it meanwhile."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ProjectError("git is gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Repository, "create_tag", fail)
+        assert "git is gone" in run("release").err
+    run("tag", "--message", "By hand")
+    assert run("release").code == 0
+    refused(undo(run), 1, "is not the one that the release made")
+    assert git(project, "tag", "-l", "--format=%(contents:subject)", "v1.1.0") == "By hand"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [("Created backup v1.1.0", "Made backup v1.1.0"), (" bytes, SHA-256", " octets, SHA-256")],
@@ -348,8 +368,6 @@ def test_a_signed_tag_of_the_release_goes(project: Path, run: Run, earlier: Stat
 
 def test_a_held_store_is_not_touched(project: Path, run: Run, earlier: State) -> None:
     """Nothing is looked at or taken back while another writes."""
-    from backup_lib.store.local import open_store
-
     run("release")
     before = state(project)
     with open_store("backups", project).writing("a test"):

@@ -63,8 +63,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """Who makes a tag and when, as git has it in the tag."""
     file: str = ""
     """The changelog, as the settings name it."""
-    new: bool = False
-    """Whether the changelog is made."""
+    made: bool = False
+    """Whether the changelog is made for it."""
     lines: str = ""
     """What is put into the changelog."""
     replaced: str = ""

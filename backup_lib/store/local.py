@@ -102,7 +102,7 @@ class LocalStore:
 
     def intend(self, record: Record) -> None:
         """Put into the ledger what is about to be done; within `writing`. Raises `StoreError`."""
-        with guarded(self.path, "writing to the ledger", "nothing was done"):
+        with guarded(self.path, "writing to the ledger", "mend that and run it again"):
             ledger.append(self.path, record)
 
     def backups(self) -> list[Backup]:

@@ -14,7 +14,7 @@ import pytest
 
 from backup_lib.errors import ProjectError
 from backup_lib.model import GitState
-from backup_lib.project.git import Repository, find_root, open_repository
+from backup_lib.project.git import Repository, TagObject, find_root, open_repository
 from backup_lib.project.rules import rules_for
 from backup_lib.project.selection import select
 from backup_lib.project.standing import Sight, Standing
@@ -355,6 +355,42 @@ def test_a_tag_is_made_once(repository: Tree) -> None:
         opened(repository.root).create_tag("v1.0.0", "One")
 
 
+def test_a_tag_is_known_by_what_it_is(repository: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who makes it and when can be told before it is made; a lightweight tag has neither, nor a message."""
+    first = repository.commit("a")
+    found = opened(repository.root)
+    monkeypatch.setenv("GIT_COMMITTER_DATE", "@1700000000 +0130")
+    tagger = found.tagger("v1.0.0")
+    monkeypatch.delenv("GIT_COMMITTER_DATE")
+
+    assert found.create_tag("v1.0.0", "One\n\nand more\n", tagger=tagger)
+    repository.git("tag", "plain")
+    assert found.tag_object("v1.0.0") == TagObject(
+        repository.git("rev-parse", "v1.0.0"), first, tagger, "One\n\nand more"
+    )
+    assert tagger.endswith("> 1700000000 +0130")
+    assert found.tag_object("plain") == TagObject(first, "", "", "")
+    assert found.tag_object("v2.0.0") is None
+
+
+def test_a_tag_is_deleted_only_if_it_is_what_was_found(repository: Tree) -> None:
+    """One that was moved in between stays, and that is one clear line."""
+    repository.commit("a")
+    found = opened(repository.root)
+    found.create_tag("v1.0.0", "One")
+    before = found.tag_object("v1.0.0")
+    assert before
+    repository.git("tag", "--force", "--annotate", "v1.0.0", "--message", "Two")
+
+    with pytest.raises(ProjectError, match=r"deleting the tag v1\.0\.0 failed: cannot lock ref"):
+        found.delete_tag("v1.0.0", before)
+    after = found.tag_object("v1.0.0")
+    assert after
+    assert after.message == "Two"
+    found.delete_tag("v1.0.0", after)
+    assert found.tag_object("v1.0.0") is None
+
+
 def test_why_a_tag_cannot_be_made(repository: Tree) -> None:
     """No name, no key, no legal tag: each is one line that says what to do."""
     repository.commit("a")
@@ -369,6 +405,8 @@ def test_why_a_tag_cannot_be_made(repository: Tree) -> None:
     repository.git("config", "user.useConfigOnly", "true")
     with pytest.raises(ProjectError, match=r"who makes the tag; run git config --global user\.name"):
         found.create_tag("v1.0.0", "One")
+    with pytest.raises(ProjectError, match="who makes the tag"):
+        found.tagger("v1.0.0")
     assert found.tag_commit("v1.0.0") is None
 
 

@@ -1,0 +1,38 @@
+"""The journal is what the ledger says that releases of a version set out to do, and nobody took back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backup_lib.store import ledger
+from backup_lib.store.journal import Journal, journal_of
+from backup_lib.store.ledger import Record
+
+
+def act(what: str, version: str = "1.1.0", archive: str = "") -> Record:
+    """Return a record."""
+    return Record(time="2026-11-22T21:45:00Z", act=what, archive=archive, version=version)
+
+
+def test_it_holds_what_was_intended_since_the_last_undo(tmp_path: Path) -> None:
+    """Other versions and other acts do not count; what was taken back is past."""
+    first, archive, again = act("tag"), act("release", archive="v1.1.0/a.tar.gz"), act("note")
+    ledger.append(
+        tmp_path, first, act("tag", "1.0.0"), archive, act("publish"), act("undone", "1.0.0"), again
+    )
+    book = ledger.read(tmp_path)
+    assert journal_of(book, "1.1.0") == Journal((first,), (archive,), (again,), taken_back=False)
+
+    ledger.append(tmp_path, act("undone"))
+    past = journal_of(ledger.read(tmp_path), "1.1.0")
+    assert past == Journal((), (), (), taken_back=True)
+    assert past.is_empty
+    ledger.append(tmp_path, again)
+    assert journal_of(ledger.read(tmp_path), "1.1.0") == Journal((), (), (again,), taken_back=True)
+
+
+def test_an_empty_ledger_has_an_empty_one(tmp_path: Path) -> None:
+    """Nothing was set out, nothing taken back."""
+    journal = journal_of(ledger.read(tmp_path), "1.1.0")
+    assert journal.is_empty
+    assert not journal.taken_back
