@@ -19,6 +19,7 @@ __all__ = [
     "remove_tree",
     "rename_new",
     "replace_file",
+    "sweep_partials",
     "sync_file_system",
     "sync_folder",
 ]
@@ -152,14 +153,19 @@ def sync_file_system(folder: int) -> None:
         os.sync()
 
 
+def sweep_partials(path: Path) -> None:
+    """Remove what a killed `replace_file` of this path left; none must be under way."""
+    left = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
+    for name in filter(left.fullmatch, os.listdir(path.parent)):
+        os.unlink(path.parent / name)
+
+
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> None:
     """Write `data` as `path` in one step: at any moment, the old bytes are there or the new ones.
 
     What a killed call for the same path left is removed; two must not be under way at once.
     """
-    left = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.partial")
-    for name in filter(left.fullmatch, os.listdir(path.parent)):
-        os.unlink(path.parent / name)
+    sweep_partials(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:

@@ -25,7 +25,7 @@ from backup_lib.errors import (
 )
 from backup_lib.filesystem import replace_file
 from backup_lib.project.changelog import Insertion
-from backup_lib.project.edit import Edit, Noted, plan_removal
+from backup_lib.project.edit import Edit, Noted, plan_removal, sweep
 from backup_lib.project.git import TagObject
 from backup_lib.project.version import tag_name
 from backup_lib.store.journal import Journal, journal_of
@@ -192,6 +192,8 @@ def _tag(case: _Case) -> TagObject | None:
 
 def _act(case: _Case, found: _Found) -> None:
     place = case.place
+    if case.journal.notes:
+        sweep(place.root / place.settings.changelog)
     if found.edit:
         found.edit.write()
     place.store.remove_archives(found.archives)

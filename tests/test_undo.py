@@ -21,16 +21,21 @@ from backup_lib import filesystem
 from backup_lib.project.git import Repository
 from backup_lib.store import ledger
 
-left = int(os.environ.get("KILL_AFTER", "0"))
+left = int(os.environ.get("KILL_AT", "0"))
+
+def pass_step():
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 def counted(where, name):
     real = getattr(where, name)
     def call(*given, **named):
-        global left
+        if name in ("replace", "rename_new"):
+            pass_step()
         done = real(*given, **named)
-        left -= 1
-        if left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+        pass_step()
         return done
     setattr(where, name, call)
 
@@ -40,7 +45,7 @@ for where, name in (
 ):
     counted(where, name)
 """
-"""Ends the process right after a step that leaves something behind: the ``KILL_AFTER``-th."""
+"""Ends the process at the ``KILL_AT``-th place: after a step that leaves something, and before a rename."""
 
 State = dict[str, object]
 
@@ -384,7 +389,7 @@ def kills(project: Path, tmp_path: Path, *arguments: str) -> Iterator[Path]:
         copy = tmp_path / f"killed-{step}" / project.name
         shutil.copytree(project, copy, symlinks=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KILL_AFTER", str(step))
+            patch.setenv("KILL_AT", str(step))
             done = invoke(copy, *arguments)
         if done.returncode == 0:
             assert step > 8

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.filesystem import replace_file, sync_folder
+from backup_lib.filesystem import replace_file, sweep_partials, sync_folder
 from backup_lib.project.changelog import Insertion, noting, without_note
 
-__all__ = ["Edit", "Noted", "plan_note", "plan_removal"]
+__all__ = ["Edit", "Noted", "plan_note", "plan_removal", "sweep"]
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -80,6 +80,14 @@ def plan_removal(path: Path, notes: Sequence[Noted]) -> Edit | None:
         return None
     made = any(note.made for note in notes)
     return Edit(file, None if made and not after.strip() else after, mode)
+
+
+def sweep(path: Path) -> None:
+    """Remove what a killed `Edit` of the changelog at `path` left beside it; raises `ProjectError`."""
+    file = Path(os.path.realpath(path))
+    if file.parent.is_dir():
+        with translated(ProjectError, "sweeping beside the changelog"):
+            sweep_partials(file)
 
 
 def _read(path: Path) -> tuple[Path, bytes, int | None]:
