@@ -33,7 +33,7 @@ from backup_lib.store.layout import MANIFEST
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
-from backup_lib.store.manifest import facts_of, format_manifest, listed
+from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed
 from backup_lib.tag import is_tag_of
 from backup_lib.workplace import Workplace
 
@@ -207,19 +207,23 @@ def _remake_manifest(case: _Case) -> None:
     """Write the manifest of the backup of the version that is the newest now, where it has none any more."""
     store = case.place.store
     left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
-    if not left or (left[-1].archive.parent / MANIFEST).exists():
+    if not left or (path := left[-1].archive.parent / MANIFEST).exists():
         return
-    backup = left[-1]
-    expected = store.expected(backup)
-    with translated(StoreError, "writing the manifest"), open_for_reading(backup.archive) as (read_at, size):
+    with translated(StoreError, "writing the manifest"):
         try:
-            reader = open_archive(read_at, size)
-            if reader and expected:
-                facts = facts_of(reader.header, reader.summary, expected)
-                files = listed(facts.project, reader.entries())
-                replace_file(backup.archive.parent / MANIFEST, b"".join(format_manifest(facts, files)))
+            replace_file(path, _manifest(left[-1], store.expected(left[-1])))
         except DamageError as error:
-            case.place.console.say(f"{backup.name} stays without a manifest: {error}")
+            case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
+
+
+def _manifest(backup: Backup, archive: ArchiveFacts | None) -> bytes:
+    """Return the manifest that an archive gives; raises `DamageError` where its index cannot be read."""
+    with open_for_reading(backup.archive) as (read_at, size):
+        reader = open_archive(read_at, size)
+        if reader is None or archive is None:
+            raise DamageError("its index is missing")
+        facts = facts_of(reader.header, reader.summary, archive)
+        return b"".join(format_manifest(facts, listed(facts.project, reader.entries())))
 
 
 # --- telling

@@ -203,6 +203,23 @@ def test_the_backup_that_was_the_newest_before_has_its_manifest_again(
     assert run("verify", "--version", "1.1.0").code == 0
 
 
+@pytest.mark.parametrize("place", [-1, -200])
+def test_a_damaged_backup_of_before_stays_as_it_is(
+    project: Path, run: Run, earlier: State, place: int
+) -> None:
+    """Cut off, or with a broken index: no manifest can be made of it; that is said, and stops nothing."""
+    made = archive_of(run("backup", "--json"))
+    git(project, "commit", "--allow-empty", "-m", "More")
+    run("release")
+    data = made.read_bytes()
+    made.write_bytes(data[:place] + bytes([data[place] ^ 1]) * (place < -1) + data[place:][1:])
+    outcome = undo(run)
+
+    assert outcome.code == 0
+    assert f"v1.1.0/{made.name} stays without a manifest" in outcome.err
+    assert made.exists()
+
+
 def test_a_later_backup_of_the_version_stays(project: Path, run: Run, earlier: State) -> None:
     """Only the archive of the release goes."""
     run("release")

@@ -221,7 +221,7 @@ def _find(lines: list[bytes], wanted: list[bytes]) -> tuple[int, int]:
 def _edited(line: bytes) -> ProjectError:
     return ProjectError(
         "the section that the release put into the changelog was changed; "
-        f"take out of it yourself what you do not want, and first this line: {printable(line)}"
+        f"first take this line out of it yourself: {printable(line)}"
     )
 
 
