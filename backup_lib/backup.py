@@ -109,7 +109,7 @@ def look(place: Workplace, order: Order) -> Look:
         tag=tag if tagged else None,
         note=order.note,
         excluded=_excluded(place, selection),
-        left_out=_left_out(standing, selection) if standing else 0,
+        left_out=len(standing.unseen) - len(standing.deleted) if standing else 0,
         deleted=len(standing.deleted) if standing else 0,
     )
     return Look(header, selection, standing)
@@ -146,12 +146,6 @@ def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
     store = f"{place.store.path.name}/"
     patterns = (store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules)
     return tuple(dict.fromkeys(patterns))
-
-
-def _left_out(standing: Standing, selection: Selection) -> int:
-    """Return how many files of the commit are in the tree, but not in the backup."""
-    there = standing.tracked - standing.deleted
-    return len(there) - sum(source.path in there for source in selection.sources)
 
 
 def _moment() -> tuple[datetime, bool]:

@@ -232,8 +232,9 @@ def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
         raise ProjectError(
             f"there is no file to back up in {printable(root)}; see with --dry-run what the rules drop"
         )
-    sources = found if states is None else _with_states(found, states(walk.sights(found)))
-    return Selection(tuple(sources), tuple(walk.dropped), tuple(walk.problems))
+    if states is not None:
+        _note_states(found, states(walk.sights(found)))
+    return Selection(tuple(found), tuple(walk.dropped), tuple(walk.problems))
 
 
 def _seen(path: bytes, kind: Kind, facts: os.stat_result, link: bytes = b"") -> Source:
@@ -252,13 +253,12 @@ def _seen(path: bytes, kind: Kind, facts: os.stat_result, link: bytes = b"") -> 
     )
 
 
-def _with_states(found: list[Source], states: Sequence[GitState]) -> Iterator[Source]:
+def _note_states(found: list[Source], states: Sequence[GitState]) -> None:
+    """Put each source into the state it is in; in place, so that there are never two of all."""
     answers = iter(states)
-    for source in found:
-        if source.kind == "directory":
-            yield source
-        else:
-            yield msgspec.structs.replace(source, state=next(answers))
+    for number, source in enumerate(found):
+        if source.kind != "directory":
+            found[number] = msgspec.structs.replace(source, state=next(answers))
 
 
 def _read_backupignore(folder: int, prefix: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ _STATUS = (
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
 _CLOCK_OF_FILES = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
 """The times of files may be a tick of the kernel behind the true time."""
+_PIECE = 1 << 16
 _FILTERS = ("config", "--get-regexp", r"^filter\.")
 
 
@@ -47,10 +49,10 @@ class Sight(NamedTuple):
 class Standing:
     """How the files of the work tree stand to the commit, at one moment."""
 
-    tracked: frozenset[bytes]
-    """The files and symlinks of the commit below the root."""
+    unseen: frozenset[bytes]
+    """The files and symlinks of the commit that were not asked about."""
     deleted: frozenset[bytes]
-    """Those of them that are not in the tree."""
+    """Those of them that are not in the tree; the others were left out."""
     changed: frozenset[bytes]
     """Files that differ from the commit, or are only about to be committed; not those that are gone."""
     states: tuple[GitState, ...]
@@ -83,10 +85,9 @@ class Comparison:
         if compared.has_filters:
             states = _with_filtered(self.tree, sights, states)
         told = _with_ignored(self.tree, sights, states)
-        tracked = frozenset(compared.sizes)
-        unseen = tracked.difference(sight.path for sight in sights)
+        unseen = frozenset(compared.sizes.keys() - {sight.path for sight in sights})
         deleted = frozenset(filter(compared.is_gone, unseen))
-        return Standing(tracked, deleted, compared.changed - compared.gone, tuple(told))
+        return Standing(unseen, deleted, compared.changed - compared.gone, tuple(told))
 
 
 def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
@@ -139,12 +140,13 @@ def _compared(tree: WorkTree, commit: str | None) -> _Compared:
     filters, *answers = tree.ask_together(
         [_FILTERS, (*_STATUS, *tree.within), (*_INDEX, *tree.within), *listing]
     )
-    status, index, *trees = (answer.checked("comparing the tree with the commit") for answer in answers)
-    changes = dict(_changes(status, tree.prefix))
-    unusual = dict(_index(index, tree.prefix))
+    outputs = deque(answer.checked("comparing the tree with the commit") for answer in answers)
+    del answers  # each output goes once it was read: among many files they are large
+    changes = dict(_changes(outputs.popleft(), tree.prefix))
+    unusual = dict(_index(outputs.popleft(), tree.prefix))
     links = {path for path, mode in unusual.items() if mode == _GITLINK}
     sizes: dict[bytes, int] = {}
-    for path, (mode, _, _, size) in (each for listed in trees for each in _tree(listed, tree.prefix)):
+    for path, (mode, _, _, size) in _tree(outputs.popleft() if outputs else b"", tree.prefix):
         if mode in _FILE_MODES:
             # Partial clones do not have every blob: git writes BAD.
             sizes[path] = int(size) if size.isdigit() else -1
@@ -201,17 +203,26 @@ def _listing(tree: WorkTree, commit: str, *flags: str) -> tuple[str, ...]:
     return ("ls-tree", "-r", "-z", "--full-tree", *flags, "--end-of-options", commit, *tree.within)
 
 
+def _fields(output: bytes) -> Iterator[bytes]:
+    """Yield what stands before each NUL; all at once would take more memory than the output itself."""
+    start = 0
+    while start < len(output):
+        end = output.find(b"\0", start + _PIECE) + 1 or len(output)
+        yield from output[start:end].split(b"\0")[:-1]
+        start = end
+
+
 def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
     """Read ``ls-tree -z``: each path with its mode, type, id and, where it was asked for, size."""
     start = len(prefix)
-    for line in output.split(b"\0")[:-1]:
+    for line in _fields(output):
         facts, _, path = line.partition(b"\t")
         yield path[start:], facts.split()
 
 
 def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool]]:
     """Read ``status --porcelain=v2 -z``: each changed path, and whether it is gone from the tree."""
-    for line in output.split(b"\0")[:-1]:
+    for line in _fields(output):
         kind, states, rest = line.split(b" ", 2)
         if kind in (b"1", b"u"):
             path = rest.split(b" ", 6 if kind == b"1" else 8)[-1]
@@ -223,7 +234,7 @@ def _index(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
 
     It was told not to by ``update-index --assume-unchanged`` or ``--skip-worktree``.
     """
-    for line in output.split(b"\0")[:-1]:
+    for line in _fields(output):
         if not line.startswith(_PLAIN):
             facts, _, path = line.partition(b"\t")
             yield path.removeprefix(prefix), facts.split(b" ", 2)[1]

@@ -76,10 +76,7 @@ def test_tells_committed_modified_untracked_and_ignored_apart(repository: Tree) 
         b"new/file": "untracked", b"b.env": "untracked", b".env": "ignored",
     }  # fmt: skip
     assert found.deleted == {b"removed"}
-    assert found.tracked == {
-        b".gitignore", b"same", b"link", b"turned", b"forced.env", b"changed", b"staged", b"mode", b"removed",
-        b"unindexed",
-    }  # fmt: skip
+    assert found.unseen == {b"removed"}
 
 
 def test_dropped_files_are_not_deleted(repository: Tree) -> None:
@@ -197,7 +194,7 @@ def test_before_the_first_commit(repository: Tree) -> None:
         b".gitignore": "untracked", b"new": "untracked", b"HEAD": "untracked", b".env": "ignored",
         b"staged": "modified",
     }  # fmt: skip
-    assert standing(repository.root)[0].tracked == frozenset()
+    assert standing(repository.root)[0].unseen == frozenset()
     with pytest.raises(ProjectError, match=r"no commit yet to tag as v1\.0\.0; commit first"):
         found.create_tag("v1.0.0", "One")
 
