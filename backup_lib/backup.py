@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -122,7 +122,7 @@ class _Git:
         self._comparison = comparison
         self.standing: Standing | None = None
 
-    def states(self, sights: Sequence[Sight]) -> Sequence[GitState]:
+    def states(self, sights: Iterable[Sight]) -> Sequence[GitState]:
         """Return the state of each file."""
         self.standing = self._comparison.standing(sights)
         return self.standing.states

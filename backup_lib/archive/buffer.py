@@ -19,17 +19,18 @@ class Buffer:
     """
 
     def __init__(self) -> None:
-        self._memory = bytearray(_SIZE)
+        self._memory = memoryview(bytearray(_SIZE))
         self.used = 0
         """Bytes."""
 
     def view(self, start: int = 0) -> memoryview:
-        """Return what was put here from `start` on; let go of it before anything is added."""
-        return memoryview(self._memory)[start : self.used]
+        """Return what was put here from `start` on, until it is cut off or replaced."""
+        return self._memory[start : self.used]
 
     def add(self, data: bytes) -> None:
         """Put `data` at the end."""
         end = self.used + len(data)
+        self._hold(end)
         self._memory[self.used : end] = data
         self.used = end
 
@@ -38,18 +39,22 @@ class Buffer:
 
         So many bytes `beyond` them come along if they are there at once.
         """
-        start, most = self.used, self.used + size + beyond
-        if most > len(self._memory):
-            self._memory.extend(bytes(most - len(self._memory)))
-        with memoryview(self._memory) as memory:
-            while self.used - start < size and (got := os.readv(fd, [memory[self.used : most]])):
-                self.used += got
+        start = self.used
+        most = start + size + beyond
+        self._hold(most)
+        while self.used - start < size and (got := os.readv(fd, [self._memory[self.used : most]])):
+            self.used += got
         return self.used - start
 
     def replace(self, start: int, length: int, data: bytes) -> None:
         """Put `data` in the place of `length` bytes from `start` on."""
-        self._memory[start : start + length] = data
-        self.used += len(data) - length
+        if len(data) == length:
+            self._memory[start : start + length] = data
+            return
+        after = bytes(self.view(start + length))
+        self.cut(start)
+        self.add(data)
+        self.add(after)
 
     def cut(self, end: int) -> None:
         """Forget what lies after `end`."""
@@ -58,4 +63,10 @@ class Buffer:
     @property
     def has_grown(self) -> bool:
         """Whether it holds more memory than blocks need."""
-        return len(self._memory) > 2 * _SIZE
+        return len(self._memory) > _SIZE
+
+    def _hold(self, size: int) -> None:
+        if size > len(self._memory):
+            more = memoryview(bytearray(2 * size))
+            more[: self.used] = self.view()
+            self._memory = more

@@ -163,8 +163,7 @@ class Maker:
     def _pack(self, filled: Filled) -> Made:
         buffer, contents = filled.buffer, filled.contents
         size = buffer.used
-        with buffer.view() as data:
-            packed = self.form.pack(data, self.head.level) if size else b""
+        packed = self.form.pack(buffer.view(), self.head.level) if size else b""
         buffer.cut(0)
         if not buffer.has_grown:
             self._empty.append(buffer)
@@ -291,8 +290,7 @@ class _Filling:
         buffer, start = self.buffer, self.buffer.used
         buffer.add(_BLANK)
         taken, changed = take_file(self._maker.root, source, buffer)
-        with buffer.view(start + RECORD) as content:
-            digest = sha256(content).digest()
+        digest = sha256(buffer.view(start + RECORD)).digest()
         buffer.replace(start, RECORD, self._maker.header(taken, taken.size))
         buffer.add(padding(taken.size))
         state = source.state
@@ -319,8 +317,7 @@ class _Filling:
 
 def _take(buffer: Buffer, digest: Hash) -> int:
     """Let a digest take what is in a buffer; return how many bytes that are."""
-    with buffer.view() as content:
-        digest.update(content)
+    digest.update(buffer.view())
     return buffer.used
 
 

@@ -19,7 +19,7 @@ from backup_lib.project.standing import Sight
 
 __all__ = ["Dropped", "Selection", "States", "select"]
 
-States = Callable[[Sequence[Sight]], Sequence[GitState]]
+States = Callable[[Iterable[Sight]], Sequence[GitState]]
 """Told of each file, hard link and symlink; answers in that order."""
 
 _KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
@@ -129,13 +129,11 @@ class _Walk:
                 kept.append(source)
         return kept[::-1]
 
-    def sights(self, sources: Iterable[Source]) -> list[Sight]:
-        """Return what `States` is told."""
-        return [
-            Sight(source.path, self.git_size(source), source.ctime_ns)
-            for source in sources
-            if source.kind != "directory"
-        ]
+    def sights(self, sources: Iterable[Source]) -> Iterator[Sight]:
+        """Yield what `States` is told."""
+        for source in sources:
+            if source.kind != "directory":
+                yield Sight(source.path, self.git_size(source), source.ctime_ns)
 
     def git_size(self, source: Source) -> int:
         if source.kind == "symlink":
@@ -237,17 +235,22 @@ def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
     return Selection(tuple(found), tuple(walk.dropped), tuple(walk.problems))
 
 
+_SHARED: dict[int, int] = {}
+"""One number for all that are equal: a million sources have few modes and owners."""
+
+
 def _seen(path: bytes, kind: Kind, facts: os.stat_result, link: bytes = b"") -> Source:
+    mode = stat.S_IMODE(facts.st_mode)
     return Source(
         path,
         kind,
-        stat.S_IMODE(facts.st_mode),
-        facts.st_uid,
-        facts.st_gid,
+        _SHARED.setdefault(mode, mode),
+        _SHARED.setdefault(facts.st_uid, facts.st_uid),
+        _SHARED.setdefault(facts.st_gid, facts.st_gid),
         facts.st_size if kind == "file" else 0,
         facts.st_mtime_ns,
         facts.st_ctime_ns,
-        facts.st_dev,
+        _SHARED.setdefault(facts.st_dev, facts.st_dev),
         facts.st_ino,
         link,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,19 +75,29 @@ class Comparison:
     began_ns: int
     answer: Future[_Compared]
 
-    def standing(self, sights: Sequence[Sight]) -> Standing:
-        """Return how files stand to the commit, given as the scan saw them.
+    def standing(self, sights: Iterable[Sight]) -> Standing:
+        """Return how files stand to the commit, given as the scan saw them, each once.
 
         Raises `ProjectError` where git cannot say.
         """
         compared = self.answer.result()
-        states = [compared.state(sight, self.began_ns) for sight in sights]
-        if compared.has_filters:
-            states = _with_filtered(self.tree, sights, states)
-        told = _with_ignored(self.tree, sights, states)
-        unseen = frozenset(compared.sizes.keys() - {sight.path for sight in sights})
+        states: list[GitState] = []
+        untracked: dict[bytes, int] = {}
+        filtered: dict[bytes, int] = {}
+        for number, sight in enumerate(sights):
+            state = compared.state(sight, self.began_ns)
+            states.append(state)
+            if state == "untracked":
+                untracked[sight.path] = number
+            elif compared.has_filters and state == "committed":
+                filtered[sight.path] = number
+        for path in _ignored(self.tree, untracked):
+            states[untracked[path]] = "ignored"
+        for path in _filtered(self.tree, filtered):
+            states[filtered[path]] = "converted"
+        unseen = frozenset(compared.sizes)
         deleted = frozenset(filter(compared.is_gone, unseen))
-        return Standing(unseen, deleted, compared.changed - compared.gone, tuple(told))
+        return Standing(unseen, deleted, compared.changed - compared.gone, tuple(states))
 
 
 def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
@@ -104,8 +114,8 @@ class _Compared:
     """What git says of the commit, the index and the work tree; paths below the project's root."""
 
     tree: WorkTree
-    sizes: Mapping[bytes, int]
-    """The bytes of each file and symlink of the commit; -1 where they are not known."""
+    sizes: dict[bytes, int]
+    """The bytes of each file and symlink of the commit that was not asked about yet; -1 for unknown."""
     submodules: tuple[bytes, ...]
     """Each ending with ``/``."""
     changed: frozenset[bytes]
@@ -120,9 +130,9 @@ class _Compared:
         What changed since git began to look is not known to be as committed.
         """
         path, size, ctime_ns = sight
+        committed = self.sizes.pop(path, None)
         if path in self.changed:
             return "modified"
-        committed = self.sizes.get(path)
         if committed is None:
             return "submodule" if path.startswith(self.submodules) else "untracked"
         if ctime_ns >= began_ns:
@@ -162,41 +172,29 @@ def _compared(tree: WorkTree, commit: str | None) -> _Compared:
     )
 
 
-def _with_filtered(tree: WorkTree, sights: Sequence[Sight], states: Sequence[GitState]) -> list[GitState]:
-    """Find the converted files whose size tells nothing: those that go through a filter program."""
-    fields = _asked_about(
-        tree, _in_state("committed", sights, states), "check-attr", "-z", "--stdin", "filter"
-    )
+def _filtered(tree: WorkTree, paths: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the paths of files whose size tells nothing: those that go through a filter program."""
+    fields = _asked_about(tree, paths, "check-attr", "-z", "--stdin", "filter")
     answers = zip(fields[::3], fields[2::3], strict=False)
-    filtered = {path for path, name in answers if name not in _NO_FILTER}
-    return [
-        "converted" if sight.path in filtered else state for sight, state in zip(sights, states, strict=True)
-    ]
+    return (path for path, name in answers if name not in _NO_FILTER)
 
 
-def _with_ignored(tree: WorkTree, sights: Sequence[Sight], states: list[GitState]) -> list[GitState]:
-    """Tell ignored files from untracked ones."""
-    paths = _in_state("untracked", sights, states)
-    if not paths:
-        return states
-    ignored = frozenset(_asked_about(tree, paths, "check-ignore", "-z", "--stdin"))
-    return [
-        "ignored" if sight.path in ignored else state for sight, state in zip(sights, states, strict=True)
-    ]
-
-
-def _in_state(state: GitState, sights: Sequence[Sight], states: Sequence[GitState]) -> list[bytes]:
-    return [sight.path for sight, known in zip(sights, states, strict=True) if known == state]
+def _ignored(tree: WorkTree, paths: Iterable[bytes]) -> list[bytes]:
+    """Return the paths that git ignores."""
+    return _asked_about(tree, paths, "check-ignore", "-z", "--stdin")
 
 
 def _asked_about(tree: WorkTree, paths: Iterable[bytes], *command: str) -> list[bytes]:
     """Return the fields of git's answer about paths, each path below the project's root again."""
     # "./" keeps git from reading a name that starts with ":" as a pattern.
     before = b"./" + tree.prefix
-    answer = tree.tell(b"".join(before + path + b"\0" for path in paths), *command)
+    given = b"".join(before + path + b"\0" for path in paths)
+    if not given:
+        return []
+    answer = tree.tell(given, *command)
     if answer.status not in (0, 1):  # check-ignore says 1 where none is ignored
         raise refusal("asking git about files", answer.message)
-    return [field.removeprefix(before) for field in answer.output.split(b"\0")]
+    return [field.removeprefix(before) for field in answer.output.split(b"\0")[:-1]]
 
 
 def _listing(tree: WorkTree, commit: str, *flags: str) -> tuple[str, ...]:

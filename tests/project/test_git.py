@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -34,7 +34,7 @@ def standing(root: Path) -> tuple[Standing, dict[bytes, GitState]]:
     """Return how a scan of the folder stands to its commit, and the state of each path."""
     answers: list[Standing] = []
 
-    def states(sights: Sequence[Sight]) -> tuple[GitState, ...]:
+    def states(sights: Iterable[Sight]) -> tuple[GitState, ...]:
         time.sleep(0.02)  # what was made just before the scan is older than git's look, as in a real run
         with opened(root).comparing() as comparison:
             answers.append(comparison.standing(sights))

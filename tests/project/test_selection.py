@@ -7,7 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -168,7 +168,7 @@ def test_gives_each_file_its_state(tree: Tree) -> None:
     os.link(tree.root / "a", tree.root / "z")
     asked: list[tuple[bytes, int]] = []
 
-    def states(sights: Sequence[Sight]) -> list[GitState]:
+    def states(sights: Iterable[Sight]) -> list[GitState]:
         asked.extend((sight.path, sight.size) for sight in sights)
         return ["committed", "modified", "ignored", "untracked"]
 
