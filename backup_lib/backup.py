@@ -206,8 +206,8 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
     return BackedUp(
         archive=str(place.store.path),
         version=header.version,
-        files=selection.files,
-        bytes=selection.bytes,
+        files=selection.sources.files,
+        bytes=selection.sources.bytes,
         states={},
         commit=header.commit,
         left_out=header.left_out,
@@ -257,7 +257,7 @@ def _write(place: Workplace, seen: Look, draft: Draft, before: Reuse | None) -> 
     selection = seen.selection
     try:
         tree = writer.Tree(root, selection.sources, selection.problems, before)
-        with place.console.bar(f"Backing up {seen.header.project}", selection.bytes) as advance:
+        with place.console.bar(f"Backing up {seen.header.project}", selection.sources.bytes) as advance:
             done = writer.write_archive(draft.file, seen.header, tree, advance)
     finally:
         os.close(root)

@@ -43,7 +43,7 @@ STATES: dict[GitState, str] = {
 """The words for each state, in the order in which they are reported."""
 
 
-class Source(msgspec.Struct, frozen=True, gc=False):
+class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One thing of the project as the scan saw it."""
 
     path: bytes

@@ -8,7 +8,7 @@ the file began, and it is read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -33,7 +33,7 @@ class Tree:
 
     root: int
     """The project's root, an open directory."""
-    sources: Sequence[Source]
+    sources: Collection[Source]
     """What goes in, folders before what they hold."""
     problems: Sequence[Problem] = ()
     """What the scan could not see."""

@@ -15,6 +15,7 @@ from backup_lib.errors import ProjectError, printable, translated
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 from backup_lib.model import GitState, Kind, Problem, Source
 from backup_lib.project.rules import Rule, Rules, Scope
+from backup_lib.project.sources import Sources
 from backup_lib.project.standing import Sight
 
 __all__ = ["Dropped", "Selection", "States", "select"]
@@ -44,21 +45,11 @@ class Dropped:
 class Selection:
     """What goes into a backup, and what does not."""
 
-    sources: tuple[Source, ...]
+    sources: Sources
     """The root first, then depth first, the children of a folder in the order of their names' bytes."""
     dropped: tuple[Dropped, ...]
     """In the order of the walk."""
     problems: tuple[Problem, ...]
-
-    @property
-    def files(self) -> int:
-        """Number of files and hard links."""
-        return sum(source.kind in ("file", "hardlink") for source in self.sources)
-
-    @property
-    def bytes(self) -> int:
-        """Sum of the sizes of the files, a file with several names counted once."""
-        return sum(source.size for source in self.sources)
 
     @property
     def excluded_rules(self) -> tuple[Rule, ...]:
@@ -85,7 +76,6 @@ class _Walk:
 
     root: int
     rules: Rules
-    found: list[Source] = field(default_factory=list)
     ways: set[bytes] = field(default_factory=set)
     """Dropped folders that are only kept if something below them is."""
     many_named: set[bytes] = field(default_factory=set)
@@ -96,10 +86,10 @@ class _Walk:
     problems: list[Problem] = field(default_factory=list)
     first_names: dict[tuple[int, int], bytes] = field(default_factory=dict)
 
-    def run(self) -> None:
+    def run(self) -> Iterator[Source]:
         """Go through the whole tree; a stack instead of recursion, since trees may be deep."""
         top = _seen(b"", "directory", os.fstat(self.root))
-        self.found.append(top)
+        yield top
         stack = [self.children(top, self.rules.scope)]
         while stack:
             step = next(stack[-1], None)
@@ -107,7 +97,7 @@ class _Walk:
                 stack.pop()
                 continue
             source, scope = step
-            self.found.append(self.once(source) if source.path in self.many_named else source)
+            yield self.once(source) if source.path in self.many_named else source
             if source.kind == "directory":
                 stack.append(self.children(source, scope))
 
@@ -119,15 +109,15 @@ class _Walk:
         self.link_sizes[source.path] = source.size
         return msgspec.structs.replace(source, kind="hardlink", size=0, link=first)
 
-    def kept(self) -> list[Source]:
+    def kept(self, found: Sources) -> Sources:
         """Return what was found, without the dropped folders that led to nothing."""
         if not self.ways:
-            return self.found
+            return found
         kept: list[Source] = []
-        for source in reversed(self.found):
+        for source in reversed(list(found)):
             if source.path not in self.ways or (kept and kept[-1].path.startswith(source.path + b"/")):
                 kept.append(source)
-        return kept[::-1]
+        return Sources(reversed(kept))
 
     def sights(self, sources: Iterable[Source]) -> Iterator[Sight]:
         """Yield what `States` is told."""
@@ -222,46 +212,33 @@ def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         walk = _Walk(fd, rules)
-        walk.run()
+        found = Sources(walk.run())
     finally:
         os.close(fd)
-    found = walk.kept()
-    if all(source.kind == "directory" for source in found):
+    sources = walk.kept(found)
+    if all(source.kind == "directory" for source in sources):
         raise ProjectError(
             f"there is no file to back up in {printable(root)}; see with --dry-run what the rules drop"
         )
     if states is not None:
-        _note_states(found, states(walk.sights(found)))
-    return Selection(tuple(found), tuple(walk.dropped), tuple(walk.problems))
-
-
-_SHARED: dict[int, int] = {}
-"""One number for all that are equal: a million sources have few modes and owners."""
+        sources.states = states(walk.sights(sources))
+    return Selection(sources, tuple(walk.dropped), tuple(walk.problems))
 
 
 def _seen(path: bytes, kind: Kind, facts: os.stat_result, link: bytes = b"") -> Source:
-    mode = stat.S_IMODE(facts.st_mode)
     return Source(
         path,
         kind,
-        _SHARED.setdefault(mode, mode),
-        _SHARED.setdefault(facts.st_uid, facts.st_uid),
-        _SHARED.setdefault(facts.st_gid, facts.st_gid),
+        stat.S_IMODE(facts.st_mode),
+        facts.st_uid,
+        facts.st_gid,
         facts.st_size if kind == "file" else 0,
         facts.st_mtime_ns,
         facts.st_ctime_ns,
-        _SHARED.setdefault(facts.st_dev, facts.st_dev),
+        facts.st_dev,
         facts.st_ino,
         link,
     )
-
-
-def _note_states(found: list[Source], states: Sequence[GitState]) -> None:
-    """Put each source into the state it is in; in place, so that there are never two of all."""
-    answers = iter(states)
-    for number, source in enumerate(found):
-        if source.kind != "directory":
-            found[number] = msgspec.structs.replace(source, state=next(answers))
 
 
 def _read_backupignore(folder: int, prefix: bytes) -> bytes:

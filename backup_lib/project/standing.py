@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from backup_lib.model import GitState
+from backup_lib.project.committed import Committed
 from backup_lib.project.worktree import WorkTree, refusal
 
 __all__ = ["Comparison", "Sight", "Standing", "comparing", "files_of"]
@@ -95,7 +96,7 @@ class Comparison:
             states[untracked[path]] = "ignored"
         for path in _filtered(self.tree, filtered):
             states[filtered[path]] = "converted"
-        unseen = frozenset(compared.sizes)
+        unseen = frozenset(compared.committed.rest())
         deleted = frozenset(filter(compared.is_gone, unseen))
         return Standing(unseen, deleted, compared.changed - compared.gone, tuple(states))
 
@@ -114,8 +115,8 @@ class _Compared:
     """What git says of the commit, the index and the work tree; paths below the project's root."""
 
     tree: WorkTree
-    sizes: dict[bytes, int]
-    """The bytes of each file and symlink of the commit that was not asked about yet; -1 for unknown."""
+    committed: Committed
+    """The files and symlinks of the commit that were not asked about yet."""
     submodules: tuple[bytes, ...]
     """Each ending with ``/``."""
     changed: frozenset[bytes]
@@ -130,7 +131,7 @@ class _Compared:
         What changed since git began to look is not known to be as committed.
         """
         path, size, ctime_ns = sight
-        committed = self.sizes.pop(path, None)
+        committed = self.committed.take(path)
         if path in self.changed:
             return "modified"
         if committed is None:
@@ -155,16 +156,16 @@ def _compared(tree: WorkTree, commit: str | None) -> _Compared:
     changes = dict(_changes(outputs.popleft(), tree.prefix))
     unusual = dict(_index(outputs.popleft(), tree.prefix))
     links = {path for path, mode in unusual.items() if mode == _GITLINK}
-    sizes: dict[bytes, int] = {}
+    committed = Committed()
     for path, (mode, _, _, size) in _tree(outputs.popleft() if outputs else b"", tree.prefix):
         if mode in _FILE_MODES:
             # Partial clones do not have every blob: git writes BAD.
-            sizes[path] = int(size) if size.isdigit() else -1
+            committed.add(path, int(size) if size.isdigit() else -1)
         elif mode == _GITLINK:
             links.add(path)
     return _Compared(
         tree=tree,
-        sizes=sizes,
+        committed=committed,
         submodules=tuple(path + b"/" for path in sorted(links)),
         changed=frozenset(changes).union(unusual) - links,
         gone=frozenset(path for path, gone in changes.items() if gone),

@@ -64,7 +64,7 @@ def test_counts_files(tree: Tree) -> None:
     os.link(tree.root / "a", tree.root / "b")
     (tree.root / "c").symlink_to("a")
 
-    assert (chosen(tree.root).files, chosen(tree.root).bytes) == (2, 5)
+    assert (chosen(tree.root).sources.files, chosen(tree.root).sources.bytes) == (2, 5)
 
 
 def test_second_names_of_a_file_are_hard_links(tree: Tree) -> None:
@@ -153,7 +153,7 @@ def test_paths_may_be_longer_than_the_kernel_takes(tree: Tree) -> None:
     os.close(os.open(b"file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
     os.close(fd)
 
-    sources = chosen(tree.root).sources
+    sources = list(chosen(tree.root).sources)
 
     deepest = b"/".join([part] * 40 + [b"d"] * 1460)
     assert len(sources) == 1503
@@ -249,7 +249,7 @@ def test_what_vanishes_during_the_walk_is_named(tree: Tree, monkeypatch: pytest.
         (b"a", "vanished"),
         (b"b", "vanished"),
     ]
-    assert found.sources[-1].path == b"c"
+    assert [source.path for source in found.sources][-1] == b"c"
 
 
 def test_a_listing_that_fails_is_named(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
