@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import file_digest
+from hashlib import file_digest, sha256
 from itertools import zip_longest
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,7 +13,7 @@ from typing import Literal, get_args
 import msgspec
 
 import backup_lib
-from backup_lib.archive.check import Checked, check_archive
+from backup_lib.archive.check import Listener, check_archive
 from backup_lib.archive.plain import hash_members, open_stream
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.drill import restore_differences
@@ -25,14 +26,23 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.model import STATES, Header, Summary
+from backup_lib.model import STATES, Entry, Header, Summary
 from backup_lib.progress import Advance
 from backup_lib.settings import one_of
 from backup_lib.store.layout import MANIFEST
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
-from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed, read_manifest
+from backup_lib.store.manifest import (
+    ArchiveFacts,
+    Facts,
+    facts_of,
+    file_line,
+    format_manifest,
+    head_lines,
+    listed,
+    read_manifest,
+)
 from backup_lib.workplace import Workplace
 
 __all__ = [
@@ -276,24 +286,71 @@ def _hash_file(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
+class _Comparison(Listener):
+    """Compares what an archive holds with the repository, and makes a digest of its manifest."""
+
+    def __init__(self, case: _Case, header: Header) -> None:
+        self._case = case
+        self._header = header
+        self._blobs: dict[bytes, str] | None = None
+        self._lists = _has_manifest(case)
+        self.listed = sha256()
+        """Of the lines for files that the manifest should have."""
+        self.findings: list[tuple[str, bytes | None, bool]] = []
+        """What does not agree with the repository, as `_Case.find` takes it."""
+        if header.commit is not None:
+            self.blob_hash = "sha256" if len(header.commit) == 64 else "sha1"
+
+    def begin(self) -> None:
+        """Ask the repository, where there is one, whether it knows the commit, the tag and the files."""
+        header, repository = self._header, self._case.place.repository
+        if header.commit is None or repository is None:
+            return
+        if not repository.has_commit(header.commit):
+            if not repository.is_shallow:
+                self.findings.append((f"its commit {header.commit} is not in this repository", None, False))
+            return
+        tagged = repository.tag_commit(header.tag) if header.tag else None
+        if header.tag and tagged != header.commit:
+            now_at = f"at {tagged}" if tagged else "gone"
+            self.findings.append((f"the tag {header.tag} is now {now_at}", None, False))
+        self._blobs = repository.blobs(header.commit)
+
+    def digested(self, entries: Sequence[Entry]) -> bytes:
+        """Return the lines that the manifest should have for the entries of a block."""
+        if not self._lists:
+            return b""
+        return b"".join(file_line(digest, path) for path, digest in listed(self._header.project, entries))
+
+    def take(self, digested: Sequence[bytes], blobs: Sequence[tuple[bytes, str]]) -> None:
+        """Compare the blob ids of files recorded as committed with those in the commit."""
+        for lines in digested:
+            self.listed.update(lines)
+        if self._blobs is None:
+            return
+        for path, blob in blobs:
+            if self._blobs.get(path) != blob:
+                what = f"recorded as committed, but it is not what {self._header.commit} holds"
+                self.findings.append((what, path, True))
+
+
 def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None) -> str:
     header = reader.header
-    blob_hash = None if header.commit is None else "sha256" if len(header.commit) == 64 else "sha1"
+    comparison = _Comparison(case, header)
     with case.place.console.bar(f"Verifying {case.backup.archive.name}", reader.size) as advance:
-        checked = check_archive(reader, advance, blob_hash)
+        checked = check_archive(reader, advance, comparison)
     for flaw in checked.flaws:
         case.find(flaw.what, flaw.path)
     case.files, case.content = checked.files, checked.content
     found = checked.sha256.hex()
     _compare_digest(case, expected, found)
-    if case.backup.order:
+    if _has_manifest(case):
         digest = expected.sha256 if expected else found
-        _compare_manifest(
-            case,
-            reader,
-            ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex()),
-        )
-    _compare_repository(case, header, checked)
+        archive = ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex())
+        facts = facts_of(reader.header, reader.summary, archive)
+        _compare_manifest(case, reader, facts, comparison.listed.digest())
+    for finding in comparison.findings:
+        case.find(*finding)
     case.statement = statement(header, reader.summary)
     if case.depth == "restore" and not checked.flaws:
         with case.place.console.bar("Restoring it", reader.summary.counts.bytes) as advance:
@@ -311,7 +368,7 @@ def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
 
 def _check_manifest_is_there(case: _Case) -> None:
     """Find a manifest that is missing, or cannot be read, or speaks of another archive."""
-    if case.backup.kind != "release" or not _is_newest_of_its_version(case):
+    if not _has_manifest(case):
         return
     path = _manifest_beside(case)
     if not path.exists():
@@ -331,7 +388,10 @@ def _manifest_beside(case: _Case) -> Path:
     return case.backup.archive.parent / MANIFEST
 
 
-def _is_newest_of_its_version(case: _Case) -> bool:
+def _has_manifest(case: _Case) -> bool:
+    """Whether there should be one: only the newest archive of a version has."""
+    if case.backup.kind != "release":
+        return False
     folder = case.backup.archive.parent
     return not any(
         other.archive.parent == folder and other.order > case.backup.order
@@ -339,15 +399,15 @@ def _is_newest_of_its_version(case: _Case) -> bool:
     )
 
 
-def _compare_manifest(case: _Case, reader: Reader, archive: ArchiveFacts) -> None:
-    """Compare the manifest, line by line, with the one that the archive itself gives."""
-    if case.backup.kind != "release" or not _is_newest_of_its_version(case):
-        return
+def _compare_manifest(case: _Case, reader: Reader, facts: Facts, listed_files: bytes) -> None:
+    """Compare the manifest, line by line, with the one that the archive itself gives.
+
+    `listed_files` is the SHA-256 of its lines for files.
+    """
     before = len(case.findings)
     _check_manifest_is_there(case)
-    if len(case.findings) > before:
+    if len(case.findings) > before or _is_manifest(_manifest_beside(case), facts, listed_files):
         return
-    facts = facts_of(reader.header, reader.summary, archive)
     wrong = 0
     with _manifest_beside(case).open("rb") as file:
         expected = format_manifest(facts, listed(facts.project, reader.entries()))
@@ -363,26 +423,15 @@ def _compare_manifest(case: _Case, reader: Reader, archive: ArchiveFacts) -> Non
         case.find(f"MANIFEST.txt differs in {counted(wrong - _SHOWN_LINES, 'more line')}")
 
 
+def _is_manifest(path: Path, facts: Facts, listed_files: bytes) -> bool:
+    """Whether that file is the manifest, byte for byte."""
+    head = b"".join(line + b"\n" for line in head_lines(facts))
+    with path.open("rb") as file:
+        return file.read(len(head)) == head and file_digest(file, "sha256").digest() == listed_files
+
+
 def _told(line: bytes | None) -> str:
     return "nothing" if line is None else repr(printable(line.rstrip(b"\n")))
-
-
-def _compare_repository(case: _Case, header: Header, checked: Checked) -> None:
-    """Ask the repository, where there is one, whether it still knows the commit, the tag and the files."""
-    repository = case.place.repository
-    if header.commit is None or repository is None:
-        return
-    if not repository.has_commit(header.commit):
-        if not repository.is_shallow:
-            case.find(f"its commit {header.commit} is not in this repository", damage=False)
-        return
-    tagged = repository.tag_commit(header.tag) if header.tag else None
-    if header.tag and tagged != header.commit:
-        case.find(f"the tag {header.tag} is now {f'at {tagged}' if tagged else 'gone'}", damage=False)
-    blobs = repository.blobs(header.commit)
-    for path, blob in checked.blobs.items():
-        if blobs.get(path) != blob:
-            case.find(f"recorded as committed, but it is not what {header.commit} holds", path)
 
 
 def statement(header: Header, summary: Summary) -> str:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha1, sha256
+from itertools import islice
+from operator import lt
 from typing import Protocol
 
 from backup_lib.archive.block import LARGE
-from backup_lib.archive.pool import in_order
-from backup_lib.archive.reader import PlacedBlock, Reader
+from backup_lib.archive.pool import in_order, in_processes
+from backup_lib.archive.reader import GIANT, WORTH_PROCESSES, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
 from backup_lib.archive.tar import END, RECORD, commit_header
 from backup_lib.errors import DamageError
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
-__all__ = ["Checked", "Flaw", "check_archive"]
+__all__ = ["Checked", "Flaw", "Listener", "check_archive"]
+
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,27 @@ class Checked:
     content: int
     """Bytes of their content."""
     flaws: tuple[Flaw, ...]
-    blobs: dict[bytes, str]
-    """The git blob id of each file that is recorded as committed, and sound."""
+
+
+class Listener:
+    """Who wants to know what an archive holds while it is checked; this one does not."""
+
+    blob_hash: str | None = None
+    """git's hash (``sha1`` or ``sha256``), where the blob ids of committed files are wanted."""
+
+    def begin(self) -> None:
+        """Do what can be done while the first blocks are read."""
+
+    def digested(self, entries: Sequence[Entry]) -> bytes:  # noqa: ARG002
+        """Return what `take` needs of the entries of a block; it may run in another process."""
+        return b""
+
+    def take(self, digested: Sequence[bytes], blobs: Sequence[tuple[bytes, str]]) -> None:
+        """Take what `digested` returned, in order, and path and blob id of sound files that are committed."""
 
 
 class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
     def digest(self) -> bytes: ...
     def hexdigest(self) -> str: ...
 
@@ -55,9 +74,10 @@ class _Read:
     """One block, read and judged."""
 
     placed: PlacedBlock
-    packed: bytes
     data: bytes
-    flaws: tuple[Flaw, ...]
+    flaws: tuple[Flaw, ...] = ()
+    entries: tuple[Entry, ...] = ()
+    """What begins in it."""
     sound: tuple[tuple[Entry, str], ...] = ()
     """The entries of it that are whole, with the blob id where it is asked for."""
     runs_on: Entry | None = None
@@ -65,153 +85,254 @@ class _Read:
     """What the block holds of the content of `runs_on`."""
 
 
-def check_archive(reader: Reader, advance: Advance, blob_hash: str | None = None) -> Checked:
+@dataclass(slots=True)
+class _Judged:
+    """What was found in a stretch of the archive."""
+
+    end: int = 0
+    """Where the stretch ends, bytes from the start of the archive."""
+    flaws: list[Flaw] = field(default_factory=list)
+    files: int = 0
+    content: int = 0
+    entries: int = 0
+    blobs: list[tuple[bytes, str]] = field(default_factory=list)
+    digested: list[bytes] = field(default_factory=list)
+    first: bytes | None = None
+    """The sort key of the first path, see `_keys`."""
+    last: bytes | None = None
+    is_plain: bool = True
+    """Whether its entries are in order and well named for sure, and none is a hard link."""
+    has_end: bool = False
+    """Whether its last block is the end of the tar stream."""
+
+    def count(self, entry: Entry, blob: str) -> None:
+        """Count a thing that is whole."""
+        if entry.digest:
+            self.files += 1
+            self.content += entry.size
+        if blob:
+            self.blobs.append((entry.path, blob))
+
+    def look_over(self, entries: Sequence[Entry]) -> None:
+        """Count the entries of the next block, and look at their names."""
+        keys = _keys(entries)
+        self.entries += len(entries)
+        self.is_plain = self.is_plain and _is_plain(entries, keys)
+        self.follow(keys[0], keys[-1])
+
+    def follow(self, first: bytes, last: bytes) -> None:
+        """Note that paths follow, in order from the `first` to the `last` one."""
+        self.is_plain = self.is_plain and (self.last is None or self.last < first)
+        self.first = first if self.first is None else self.first
+        self.last = last
+
+    def join(self, later: _Judged) -> None:
+        """Add what was found in the stretch that comes next, without what a `Listener` wants."""
+        self.end = later.end
+        self.flaws += later.flaws
+        self.files += later.files
+        self.content += later.content
+        self.entries += later.entries
+        self.is_plain = self.is_plain and later.is_plain
+        self.has_end = later.has_end
+        if later.first is not None and later.last is not None:
+            self.follow(later.first, later.last)
+
+
+def check_archive(reader: Reader, advance: Advance, listener: Listener | None = None) -> Checked:
     """Read an archive whole and compare it with its index, block by block and file by file.
 
-    `blob_hash` is git's (``sha1`` or ``sha256``); with it the blob ids of committed files are made.
+    Raises `DamageError` where the index contradicts itself.
     """
-    checker = _Checker(reader, blob_hash)
-    with closing(in_order(checker.read, reader.blocks())) as results:
-        for read in results:
-            checker.take(read)
-            advance(len(read.packed))
+    checker = _Checker(reader, listener or Listener())
+    pays = reader.trailer.offset >= WORTH_PROCESSES
+    with in_processes(checker.judge, batches(reader.units()), pays) as results:
+        checker.listener.begin()
+        for judged in results:
+            for each in [judged] if isinstance(judged, _Judged) else checker.judge_giant(judged):
+                advance(checker.take(each))
     return checker.finish()
 
 
 class _Checker:
-    def __init__(self, reader: Reader, blob_hash: str | None) -> None:
+    def __init__(self, reader: Reader, listener: Listener) -> None:
+        self.listener = listener
         self._reader = reader
-        self._blob_hash = {"sha1": sha1, "sha256": sha256}.get(blob_hash or "")
+        self._blob_hash = {"sha1": sha1, "sha256": sha256}.get(listener.blob_hash or "")
         self._top = reader.header.project.encode()
         self._whole = sha256()
-        self._flaws: list[Flaw] = []
-        self._blobs: dict[bytes, str] = {}
-        self._files = self._bytes = self._entries = 0
-        self._run: _Run | None = None
-        self._last: bytes = b""
+        self._sum = _Judged()
 
-    # in threads
+    # side by side
 
-    def read(self, placed: PlacedBlock) -> _Read:
+    def judge(self, units: tuple[Unit, ...]) -> _Judged | Unit:
+        """Judge some units; a giant one is given back for `judge_giant`."""
+        if len(units[0]) > GIANT:
+            return units[0]
+        judged = _Judged()
+        for unit in units:
+            for end in self._judge_unit(judged, map(self._read, unit)):
+                judged.end = end
+        return judged
+
+    def _read(self, placed: PlacedBlock) -> _Read:
         """Read one block and judge what begins in it."""
         packed = self._reader.packed(placed)
+        entries = placed.entries()
         if sha256(packed).digest() != placed.block.digest:
-            return self._damaged(placed, packed, "its bytes do not match their digest")
+            return self._damaged(placed, entries, packed, "its bytes do not match their digest")
         try:
             data = self._reader.form.unpack(packed, placed.block.size)
-            return self._sound(placed, packed, data)
+            return self._sound(placed, entries, data)
         except DamageError as error:
-            return self._damaged(placed, packed, str(error))
+            return self._damaged(placed, entries, packed, str(error))
 
-    def _sound(self, placed: PlacedBlock, packed: bytes, data: bytes) -> _Read:
-        if not placed.block.entries:
-            return _Read(placed, packed, data, ())
+    def _sound(self, placed: PlacedBlock, entries: tuple[Entry, ...], data: bytes) -> _Read:
+        if not entries:
+            return _Read(placed, data)
         whole: list[tuple[Entry, str]] = []
         flaws: list[Flaw] = []
-        for entry, member, content in self._reader.members(placed, data):
-            if len(content) < member.size:
-                return _Read(placed, packed, data, tuple(flaws), tuple(whole), entry, bytes(content))
-            if entry.kind == "file" and sha256(content).digest() != entry.digest:
-                flaws.append(Flaw(entry.path, "its content does not match its SHA-256"))
-            else:
-                whole.append((entry, self._blob(entry, content)))
-        return _Read(placed, packed, data, tuple(flaws), tuple(whole))
+        for entry, _, content in self._reader.found(entries, data):
+            if entry.kind == "file":
+                if len(content) < entry.size:
+                    begun = bytes(content)
+                    return _Read(placed, data, tuple(flaws), entries, tuple(whole), entry, begun)
+                if sha256(content).digest() != entry.digest:
+                    flaws.append(Flaw(entry.path, "its content does not match its SHA-256"))
+                    continue
+            whole.append((entry, self._blob(entry, content)))
+        return _Read(placed, data, tuple(flaws), entries, tuple(whole))
 
-    def _blob(self, entry: Entry, content: memoryview | bytes) -> str:
+    def _blob(self, entry: Entry, content: memoryview) -> str:
         if self._blob_hash is None or entry.state != "committed" or entry.kind not in ("file", "symlink"):
             return ""
         data = entry.link if entry.kind == "symlink" else content
-        return self._blob_hash(b"blob %d\0" % len(data) + data).hexdigest()
+        blob = self._blob_hash(b"blob %d\0" % len(data))
+        blob.update(data)
+        return blob.hexdigest()
 
-    def _damaged(self, placed: PlacedBlock, packed: bytes, what: str) -> _Read:
+    def _damaged(self, placed: PlacedBlock, entries: tuple[Entry, ...], packed: bytes, what: str) -> _Read:
         """Judge a damaged block: name the files that cannot be read from it any more."""
         data = self._reader.form.salvage(packed, placed.block.size)
-        sound = [entry for entry, _, _ in whole_entries(placed.block.entries, data, self._top)]
+        sound = [entry for entry, _, _ in whole_entries(entries, data, self._top)]
         kept = set(sound)
         flaws = [Flaw(None, f"block {placed.number} at byte {placed.offset}: {what}")]
         flaws += [
             Flaw(entry.path, "damaged: it cannot be read back as it was")
-            for entry in placed.block.entries
+            for entry in entries
             if entry not in kept
         ]
-        return _Read(placed, packed, data, tuple(flaws), tuple((entry, "") for entry in sound))
+        return _Read(placed, data, tuple(flaws), entries, tuple((entry, "") for entry in sound))
 
-    # in order
-
-    def take(self, read: _Read) -> None:
-        """Join what was found in one block to what is known of those before it."""
-        self._whole.update(read.packed)
-        self._flaws += read.flaws
-        for entry, blob in read.sound:
-            self._count(entry, blob)
-        block = read.placed.block
-        if block.entries:
-            self._end_run()
-            self._entries += len(block.entries)
-            self._begin_run(read)
-        elif read.placed.offset + block.length == self._reader.trailer.offset:
-            self._end_run()
-            self._expect(read, END, "the end of the tar stream")
-        elif self._run:
-            self._run.feed(read.data, sound=not read.flaws)
-        elif read.placed.number == 0:
-            self._expect(read, commit_header(self._reader.header.commit or ""), "the header with the commit")
+    def _judge_unit(self, judged: _Judged, reads: Iterable[_Read]) -> Iterator[int]:
+        """Join what was found in the blocks of a unit; yield where each of them ends."""
+        run: _Run | None = None
+        for read in reads:
+            judged.flaws += read.flaws
+            for entry, blob in read.sound:
+                judged.count(entry, blob)
+            if read.entries:
+                judged.look_over(read.entries)
+                judged.digested.append(self.listener.digested(read.entries))
+                run = self._begun(read)
+            elif run:
+                run.feed(read.data, sound=not read.flaws)
+            else:
+                judged.flaws += self._unlike_its_place(read)
+            judged.has_end = read.data == END
+            yield read.placed.end
+        if run is None or run.named:
+            return
+        if run.is_whole():
+            judged.count(run.entry, run.blob())
         else:
-            self._flaws.append(Flaw(None, f"block {read.placed.number} holds nothing that the index knows"))
-        self._last = read.data
+            judged.flaws.append(Flaw(run.entry.path, "its content does not match its SHA-256"))
 
-    def _count(self, entry: Entry, blob: str) -> None:
-        if entry.digest:
-            self._files += 1
-            self._bytes += entry.size
-        if blob:
-            self._blobs[entry.path] = blob
-
-    def _begin_run(self, read: _Read) -> None:
-        last = read.placed.block.entries[-1]
+    def _begun(self, read: _Read) -> _Run | None:
+        """Return the large file that runs on after a block."""
+        last = read.entries[-1]
         if read.runs_on:
-            self._run = _Run(read.runs_on, self._git_hash(read.runs_on))
-            self._run.feed(read.begun, sound=True)
-        elif read.flaws and last.kind == "file" and last.size > LARGE:
-            self._run = _Run(last, None)
-            self._run.named = True
+            run = _Run(last, self._git_hash(last))
+            run.feed(read.begun, sound=True)
+            return run
+        if read.flaws and last.kind == "file" and last.size > LARGE:
+            return _Run(last, None, named=True)
+        return None
 
     def _git_hash(self, entry: Entry) -> _Hash | None:
         if self._blob_hash is None or entry.state != "committed":
             return None
         return self._blob_hash(b"blob %d\0" % entry.size)
 
-    def _end_run(self) -> None:
-        run, self._run = self._run, None
-        if run is None or run.named:
-            return
-        if run.is_whole():
-            self._count(run.entry, run.blob())
+    def _unlike_its_place(self, read: _Read) -> Iterator[Flaw]:
+        """Find a block in which nothing begins, and which is not what has to stand there."""
+        placed, reader = read.placed, self._reader
+        if placed.end == reader.trailer.offset:
+            data, what = END, "the end of the tar stream"
+        elif placed.number == 0:
+            data, what = commit_header(reader.header.commit or ""), "the header with the commit"
         else:
-            self._flaws.append(Flaw(run.entry.path, "its content does not match its SHA-256"))
-
-    def _expect(self, read: _Read, data: bytes, what: str) -> None:
+            yield Flaw(None, f"block {placed.number} holds nothing that the index knows")
+            return
         if not read.flaws and read.data != data:
-            self._flaws.append(Flaw(None, f"block {read.placed.number} is not {what}"))
+            yield Flaw(None, f"block {placed.number} is not {what}")
+
+    # in order
+
+    def judge_giant(self, unit: Unit) -> Iterator[_Judged]:
+        """Judge a giant file, its blocks side by side; yield how far it is after each, and at last all."""
+        judged = _Judged()
+        with closing(in_order(self._read, unit)) as reads:
+            for end in self._judge_unit(judged, reads):
+                judged.end = end
+                yield _Judged(end)
+        yield judged
+
+    def take(self, judged: _Judged) -> int:
+        """Join what was found next to what is known; return how many bytes of archive it came to."""
+        before = self._sum.end
+        for at in range(before, judged.end, _PIECE):
+            self._whole.update(self._reader.read_at(at, min(_PIECE, judged.end - at)))
+        self._sum.join(judged)
+        self.listener.take(judged.digested, judged.blobs)
+        return judged.end - before
 
     def finish(self) -> Checked:
         """Judge what follows the blocks, and the sums."""
-        reader = self._reader
-        if self._last != END and not self._flaws:
-            self._flaws.append(Flaw(None, "the end of the tar stream is missing"))
+        reader, found = self._reader, self._sum
+        if not found.has_end and not found.flaws:
+            found.flaws.append(Flaw(None, "the end of the tar stream is missing"))
         after = reader.read_at(reader.trailer.offset, reader.size - reader.trailer.offset)
         self._whole.update(after)
         if after != reader.tail():
-            self._flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
-        self._flaws += _disordered(reader)
+            found.flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
+        if not found.is_plain:
+            found.flaws += _disordered(reader)
         counts = reader.summary.counts
-        if not self._flaws and (self._entries, self._files, self._bytes) != (
+        if not found.flaws and (found.entries, found.files, found.content) != (
             counts.entries,
             counts.files,
             counts.bytes,
         ):
-            self._flaws.append(Flaw(None, "the index does not hold as much as it says"))
-        return Checked(self._whole.digest(), self._files, self._bytes, tuple(self._flaws), self._blobs)
+            found.flaws.append(Flaw(None, "the index does not hold as much as it says"))
+        return Checked(self._whole.digest(), found.files, found.content, tuple(found.flaws))
+
+
+def _keys(entries: Sequence[Entry]) -> list[bytes]:
+    """Return what sorts as the paths of entries do part by part, as long as none has a zero byte."""
+    return [entry.path.replace(b"/", b"\0") for entry in entries]
+
+
+def _is_plain(entries: Sequence[Entry], keys: Sequence[bytes]) -> bool:
+    """Whether `_disordered` finds nothing in the entries of a block, for sure; much faster than that."""
+    paths = [entry.path for entry in entries if entry.path]
+    text = b"/\0/".join([b"", *paths, b""])
+    return (
+        all(map(lt, keys, islice(keys, 1, None)))
+        and "hardlink" not in [entry.kind for entry in entries]
+        and text.count(b"\0") == len(paths) + 1
+        and not (b"//" in text or b"/./" in text or b"/../" in text)
+    )
 
 
 def _disordered(reader: Reader) -> Iterator[Flaw]:
@@ -233,9 +354,9 @@ def _disordered(reader: Reader) -> Iterator[Flaw]:
 class _Run:
     """A large file, hashed over the blocks it runs over."""
 
-    def __init__(self, entry: Entry, git_hash: _Hash | None) -> None:
+    def __init__(self, entry: Entry, git_hash: _Hash | None, named: bool = False) -> None:
         self.entry = entry
-        self.named = False
+        self.named = named
         """True where it was already named as damaged."""
         self._sha256 = sha256()
         self._git_hash = git_hash
@@ -244,7 +365,7 @@ class _Run:
 
     def feed(self, data: bytes, sound: bool) -> None:
         """Take the part of the content that one block holds, and the padding after it."""
-        content, rest = data[: self._left], data[self._left :]
+        content, rest = memoryview(data)[: self._left], data[self._left :]
         self._sha256.update(content)
         if self._git_hash:
             self._git_hash.update(content)

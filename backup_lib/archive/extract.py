@@ -11,10 +11,10 @@ from pathlib import Path
 from backup_lib.archive.names import check_link, inner_path
 from backup_lib.archive.plain import all_members, open_stream
 from backup_lib.archive.pool import in_order
-from backup_lib.archive.reader import PlacedBlock, Reader
+from backup_lib.archive.reader import Found, PlacedBlock, Reader
 from backup_lib.archive.salvage import whole_entries
-from backup_lib.archive.tar import Member
-from backup_lib.archive.target import Stamp, Target
+from backup_lib.archive.tar import Member, Stamp
+from backup_lib.archive.target import Target
 from backup_lib.errors import DamageError, RestoreError, printable
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
@@ -167,10 +167,10 @@ class _Extractor:
         """Yield each wanted block, together with those that its last file runs on in."""
         unit: list[PlacedBlock] = []
         for placed in self.reader.blocks():
-            if placed.block.entries:
+            if not placed.is_empty:
                 if unit:
                     yield tuple(unit)
-                unit = [placed] if any(map(self._is_wanted, placed.block.entries)) else []
+                unit = [placed] if any(map(self._is_wanted, placed.entries())) else []
             elif unit:
                 unit.append(placed)
         if unit:
@@ -185,18 +185,18 @@ class _Extractor:
         """Write what is wanted of one block; return the bytes of content that were dealt with."""
         first, *others = unit
         done = 0
-        for entry, member, content in self._found(first):
-            if member.name in self.placement.files:
-                pieces = self._pieces(content, member.size, others)
-                self.target.write_file(
-                    self.placement.files[member.name], _stamp(member), pieces, entry.digest
-                )
-                done += member.size
+        top = self.reader.header.project.encode()
+        for entry, stamp, content in self._found(first):
+            name = _name(top, entry.path)
+            if (place := self.placement.files.get(name)) is not None:
+                pieces = self._pieces(content, entry.size, others)
+                self.target.write_file(place, stamp, pieces, entry.digest)
+                done += entry.size
             else:
-                self._put_off(member)
+                self._put_off(name, stamp)
         return done
 
-    def _found(self, placed: PlacedBlock) -> list[tuple[Entry, Member, memoryview]]:
+    def _found(self, placed: PlacedBlock) -> list[Found]:
         """Return what is in a block; of a damaged one all that is wanted, or nothing.
 
         Raises `DamageError` naming what is wanted and cannot be read.
@@ -205,14 +205,14 @@ class _Extractor:
             data = self.reader.unpack(placed)
         except DamageError:
             return self._salvaged(placed)
-        return list(self.reader.members(placed, data))
+        return self.reader.found(placed.entries(), data)
 
-    def _salvaged(self, placed: PlacedBlock) -> list[tuple[Entry, Member, memoryview]]:
-        packed, block = self.reader.packed(placed), placed.block
-        data = self.reader.form.salvage(packed, block.size)
-        found = whole_entries(block.entries, data, self.reader.header.project.encode())
+    def _salvaged(self, placed: PlacedBlock) -> list[Found]:
+        packed, entries = self.reader.packed(placed), placed.entries()
+        data = self.reader.form.salvage(packed, placed.block.size)
+        found = whole_entries(entries, data, self.reader.header.project.encode())
         whole = {entry.path for entry, _, _ in found}
-        for entry in block.entries:
+        for entry in entries:
             if self._is_wanted(entry) and entry.path not in whole:
                 name = printable(entry.path) or "its top folder"
                 raise DamageError(f"{name} cannot be read back as it was")
@@ -231,15 +231,11 @@ class _Extractor:
             left -= len(piece)
             yield piece
 
-    def _put_off(self, member: Member) -> None:
-        if (folder := self.placement.folders.get(member.name)) is not None:
-            self.target.later_folder(folder, _stamp(member))
-        elif (link := self.placement.links.get(member.name)) is not None:
-            self.target.later_link(*link, _stamp(member))
-
-
-def _stamp(member: Member) -> Stamp:
-    return Stamp(member.mode, member.mtime_ns)
+    def _put_off(self, name: bytes, stamp: Stamp) -> None:
+        if (folder := self.placement.folders.get(name)) is not None:
+            self.target.later_folder(folder, stamp)
+        elif (link := self.placement.links.get(name)) is not None:
+            self.target.later_link(*link, stamp)
 
 
 def place_plain(path: Path, wish: Wish) -> Placement:
@@ -320,10 +316,10 @@ def extract_plain(path: Path, placement: Placement, target: Target, advance: Adv
             if last[name] != number:
                 continue
             if name in placement.files and member.kind == "file":
-                target.write_file(placement.files[name], _stamp(member), reader.content(), b"")
+                target.write_file(placement.files[name], member.stamp, reader.content(), b"")
                 advance(member.size)
             elif name in placement.folders:
-                target.later_folder(placement.folders[name], _stamp(member))
+                target.later_folder(placement.folders[name], member.stamp)
             elif name in placement.links:
-                target.later_link(*placement.links[name], _stamp(member))
+                target.later_link(*placement.links[name], member.stamp)
     target.finish()

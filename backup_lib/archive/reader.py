@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -12,16 +12,36 @@ from pathlib import Path
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.salvage import matches
-from backup_lib.archive.tar import Member, members_in
+from backup_lib.archive.tar import RECORD, Stamp, members_in, plain_stamp
 from backup_lib.archive.trailer import ReadAt, Trailer
 from backup_lib.errors import DamageError, printable
-from backup_lib.model import Block, Entry, Format, Header, Summary
+from backup_lib.model import Entry, Format, Header, Summary
+
+__all__ = [
+    "GIANT",
+    "WORTH_PROCESSES",
+    "Found",
+    "PlacedBlock",
+    "Reader",
+    "Unit",
+    "batches",
+    "open_archive",
+    "open_for_reading",
+]
 
 _MOST_RATIO = 1 << 15
-_MOST_BLOCK = 16 << 20
 """No format packs better: four bytes of zstd can stand for 128 KiB."""
+_MOST_BLOCK = 16 << 20
+_BATCH = 2 << 20
+"""Bytes of tar stream that are dealt with at once."""
+WORTH_PROCESSES = 4 << 20
+"""Bytes of archive from which on it pays to read them in processes."""
+GIANT = 32
+"""Where a file runs on in more blocks than these, its blocks are dealt with side by side."""
+_EMPTY_ARRAYS = (b"\x90", b"\xdc\0\0", b"\xdd\0\0\0\0")
 
-__all__ = ["PlacedBlock", "Reader", "open_archive", "open_for_reading"]
+Found = tuple[Entry, Stamp, memoryview]
+"""An entry, what its header says of mode and time, and its content, as far as its block holds it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +52,25 @@ class PlacedBlock:
     """From 0."""
     offset: int
     """Bytes from the start of the archive."""
-    block: Block
+    block: PackedBlock
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing begins in this block."""
+        return self.block.entries in _EMPTY_ARRAYS
+
+    @property
+    def end(self) -> int:
+        """Where the next block begins, bytes from the start of the archive."""
+        return self.offset + self.block.length
+
+    def entries(self) -> tuple[Entry, ...]:
+        """Unpack what begins in this block, in order; raises `DamageError`."""
+        return self.block.unpack().entries
+
+
+Unit = tuple[PlacedBlock, ...]
+"""A block, with those that its last file runs on in."""
 
 
 class Reader:
@@ -63,7 +101,7 @@ class Reader:
         for record in read_records(self.index):
             if isinstance(record, PackedBlock):
                 _check_sizes(record, self.trailer.offset - offset)
-                yield PlacedBlock(number, offset, record.unpack())
+                yield PlacedBlock(number, offset, record)
                 number += 1
                 offset += record.length
             elif isinstance(record, Summary):
@@ -71,10 +109,22 @@ class Reader:
         if offset != self.trailer.offset:
             raise DamageError("the blocks do not end where the index begins")
 
+    def units(self) -> Iterator[Unit]:
+        """Yield every block in order, together with those that its last file runs on in."""
+        unit: list[PlacedBlock] = []
+        for placed in self.blocks():
+            runs_on = placed.is_empty and placed.end != self.trailer.offset
+            if unit and not (runs_on and not unit[0].is_empty):
+                yield tuple(unit)
+                unit = []
+            unit.append(placed)
+        if unit:
+            yield tuple(unit)
+
     def entries(self) -> Iterator[Entry]:
         """Yield every entry in order."""
         for placed in self.blocks():
-            yield from placed.block.entries
+            yield from placed.entries()
 
     @property
     def summary(self) -> Summary:
@@ -100,21 +150,14 @@ class Reader:
             raise DamageError(f"block {placed.number} at byte {placed.offset} does not match its digest")
         return self.form.unpack(packed, placed.block.size)
 
-    def members(self, placed: PlacedBlock, data: bytes) -> Iterator[tuple[Entry, Member, memoryview]]:
-        """Yield each entry of a block with its member in `data`, the tar stream of that block.
+    def found(self, entries: tuple[Entry, ...], data: bytes) -> list[Found]:
+        """Return what is in `data`, the tar stream of the block in which these entries begin.
 
         The content of the last one may be short: it runs on in the next blocks.
         Raises `DamageError` where they are not what the index says.
         """
         top = self.header.project.encode()
-        left = iter(placed.block.entries)
-        for member, content in members_in(data):
-            entry = next(left, None)
-            if entry is None or not matches(entry, member, top):
-                raise DamageError(f"it holds {printable(member.name)} where the index has something else")
-            yield entry, member, content
-        if (missing := next(left, None)) is not None:
-            raise DamageError(f"it does not hold {printable(missing.path)}")
+        return _plainly_found(entries, data, top) or list(_found(entries, data, top))
 
     def tail(self) -> bytes:
         """Return what has to follow the blocks, byte for byte."""
@@ -126,6 +169,55 @@ def _check_sizes(block: PackedBlock, left: int) -> None:
     """Refuse a block that cannot be, before memory is set aside for it; `left` bytes of blocks follow."""
     if not (0 < block.length <= left and 0 < block.size <= min(block.length * _MOST_RATIO, _MOST_BLOCK)):
         raise DamageError("the index has a block of an impossible size")
+
+
+def _plainly_found(entries: tuple[Entry, ...], data: bytes, top: bytes) -> list[Found] | None:
+    """Find the entries where each header is just as we write it; None where one is not."""
+    found: list[Found] = []
+    view = memoryview(data)
+    below = top + b"/"
+    at = 0
+    for entry in entries:
+        path, kind, size, link = entry.path, entry.kind, entry.size, entry.link
+        if kind == "hardlink":
+            size, link = 0, below + link
+        elif size if kind != "file" else link:
+            return None
+        start = at + RECORD
+        stamp = plain_stamp(data[at:start], (below + path if path else top, kind, size, link))
+        if stamp is None:
+            return None
+        found.append((entry, stamp, view[start : start + size]))
+        at = start + size + -size % RECORD
+    is_whole = at == len(data)
+    runs_on = bool(entries) and start == len(data)
+    return found if is_whole or runs_on else None
+
+
+def _found(entries: tuple[Entry, ...], data: bytes, top: bytes) -> Iterator[Found]:
+    left = iter(entries)
+    for member, content in members_in(data):
+        entry = next(left, None)
+        if entry is None or not matches(entry, member, top):
+            raise DamageError(f"it holds {printable(member.name)} where the index has something else")
+        yield entry, member.stamp, content
+    if (missing := next(left, None)) is not None:
+        raise DamageError(f"it does not hold {printable(missing.path)}")
+
+
+def batches(units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
+    """Yield as many units at once as are worth the handing over; a giant file is always alone."""
+    batch: list[Unit] = []
+    size = 0
+    for unit in units:
+        more = sum(placed.block.size for placed in unit)
+        if batch and size + more > _BATCH:
+            yield tuple(batch)
+            batch, size = [], 0
+        batch.append(unit)
+        size += more
+    if batch:
+        yield tuple(batch)
 
 
 def open_archive(read_at: ReadAt, size: int) -> Reader | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 
-from backup_lib.archive.tar import RECORD, Member, TarReader
+from backup_lib.archive.tar import RECORD, Member, Stamp, TarReader
 from backup_lib.errors import DamageError
 from backup_lib.model import Entry
 
@@ -32,16 +32,16 @@ def legible(data: bytes) -> Iterator[tuple[Member, memoryview]]:
 
 def whole_entries(
     entries: tuple[Entry, ...], data: bytes, top: bytes
-) -> list[tuple[Entry, Member, memoryview]]:
+) -> list[tuple[Entry, Stamp, memoryview]]:
     """Return those of the entries that are in damaged tar stream, whole: files with their SHA-256."""
     if not entries:
         return []
     members = [(member, content, sha256(content).digest()) for member, content in legible(data)]
-    found: list[tuple[Entry, Member, memoryview]] = []
+    found: list[tuple[Entry, Stamp, memoryview]] = []
     for entry in entries:
         for member, content, digest in members:
             if matches(entry, member, top) and (entry.kind != "file" or entry.digest == digest):
-                found.append((entry, member, content))
+                found.append((entry, member.stamp, content))
                 break
     return found
 

@@ -11,6 +11,8 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 from zlib import adler32
 
 from backup_lib.errors import DamageError
@@ -20,11 +22,13 @@ __all__ = [
     "END",
     "RECORD",
     "Member",
+    "Stamp",
     "TarReader",
     "commit_header",
     "header",
     "members_in",
     "padding",
+    "plain_stamp",
 ]
 
 RECORD = 512
@@ -49,6 +53,15 @@ _MOST_META = 1 << 20
 """The largest extended header that is read: 1 MiB, as other strict readers have it."""
 
 
+class Stamp(NamedTuple):
+    """What is restored of a thing besides its content."""
+
+    mode: int
+    """Permission bits, 0 to 0o7777."""
+    mtime_ns: int
+    """Nanoseconds since 1970."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """One member of a tar stream, as its headers tell it."""
@@ -57,11 +70,9 @@ class Member:
     """As recorded, without the slash at a directory's end."""
     kind: Kind | None
     """None for what is never restored: a device, a fifo, and the like."""
-    mode: int
     size: int
     """Bytes of content that follow the header."""
-    mtime_ns: int
-    """Nanoseconds since 1970."""
+    stamp: Stamp
     link: bytes
 
 
@@ -177,6 +188,44 @@ def commit_header(commit: str) -> bytes:
 def padding(size: int) -> bytes:
     """Return the zero bytes that fill `size` up to whole records."""
     return bytes(-size % RECORD)
+
+
+_NUMBERS = re.compile(rb"([0-7]{7})\0[0-7]{7}\0[0-7]{7}\0[0-7]{11}\0([0-7]{11})\0")
+"""Mode, owner, group, size and time, as `header` writes them."""
+
+
+def plain_stamp(record: bytes, entry: tuple[bytes, Kind, int, bytes]) -> Stamp | None:
+    """Return mode and time of a header record, where the rest of it is just what `header` makes of an entry.
+
+    `entry` is name, kind, bytes of content and link, as they stand in the archive.
+    None says nothing: a header may tell the same in other words, which only `TarReader` reads.
+    """
+    name, kind, size, link = entry
+    split = _split(name + b"/" if kind == "directory" else name)
+    numbers = _NUMBERS.fullmatch(record, 100, 148)
+    if split is None or numbers is None or len(link) > _NAME:
+        return None
+    prefix, short = split
+    rest, sum_of_rest = _after_checksum(_TYPES[kind] + link, prefix)
+    made = b"%b%b%011o\0%b%06o\0 %b" % (
+        short.ljust(_NAME, b"\0"),
+        record[100:124],
+        size,
+        record[136:148],
+        (adler32(record[:148]) & 0xFFFF) - 1 + sum_of_rest,
+        rest,
+    )
+    if record != made:
+        return None
+    mode, mtime = numbers.groups()
+    return Stamp(int(mode, 8) & 0o7777, int(mtime, 8) * 1_000_000_000)
+
+
+@lru_cache(maxsize=256)
+def _after_checksum(type_and_link: bytes, prefix: bytes) -> tuple[bytes, int]:
+    """Return what follows the checksum in a header record, and the sum of it and of a blank checksum."""
+    rest = _ustar(b"", prefix, bytes(48), type_and_link)[156:]
+    return rest, sum(rest) + sum(b"        ")
 
 
 class TarReader:
@@ -322,9 +371,11 @@ def _member(record: bytes, meta: dict[bytes, bytes]) -> Member:
     return Member(
         name=name.rstrip(b"/") if kind == "directory" else name,
         kind=kind,
-        mode=_number(record[100:108]) & 0o7777,
         size=size,
-        mtime_ns=_time(meta[b"mtime"] if b"mtime" in meta else b"%d" % _number(record[136:148])),
+        stamp=Stamp(
+            mode=_number(record[100:108]) & 0o7777,
+            mtime_ns=_time(meta[b"mtime"] if b"mtime" in meta else b"%d" % _number(record[136:148])),
+        ),
         link=meta.get(b"linkpath", record[157:257].split(b"\0", 1)[0]),
     )
 

@@ -14,26 +14,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from hashlib import file_digest, sha256
 
+from backup_lib.archive.tar import Stamp
 from backup_lib.errors import DamageError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 
-__all__ = ["Stamp", "Target"]
+__all__ = ["Target"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HOLE = 64 << 10
 """Zeros of at least this many bytes become a hole in the file."""
 _ZEROS = bytes(1 << 20)
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """What is restored of a file besides its content."""
-
-    mode: int
-    """Permission bits; those for set-user-ID, set-group-ID and sticky are dropped."""
-    mtime_ns: int
-    """Nanoseconds since 1970."""
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     archive = root.parent / f"demo.tar.{request.param}"
     back_up(root, archive, head(request.param, level="small"))
     with reading(archive) as reader:
-        blocks = [(placed.offset, placed.block) for placed in reader.blocks()]
+        blocks = [(placed.offset, placed.block.unpack()) for placed in reader.blocks()]
         return Whole(request.param, archive.read_bytes(), reader.trailer.offset, tuple(blocks))
 
 
@@ -88,7 +88,7 @@ def noticed(whole: Whole, data: bytes) -> bool:
 @pytest.fixture(autouse=True)
 def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do without threads: there are thousands of archives to check, each of a few blocks."""
-    monkeypatch.setattr("backup_lib.archive.check.in_order", lambda work, jobs: (work(job) for job in jobs))
+    monkeypatch.setattr("backup_lib.archive.pool.in_order", lambda work, jobs: (work(job) for job in jobs))
 
 
 def test_the_whole_archive_is_sound(whole: Whole) -> None:

@@ -50,7 +50,7 @@ def test_a_header_reads_back_as_it_was(
     data = header(name, source, size, link)
     assert len(data) % RECORD == 0
     [(member, content)] = members_in(data)
-    assert (member.name, member.kind, member.mode, member.size, member.link, bytes(content)) == (
+    assert (member.name, member.kind, member.stamp.mode, member.size, member.link, bytes(content)) == (
         name,
         kind,
         mode,
@@ -58,7 +58,7 @@ def test_a_header_reads_back_as_it_was(
         link,
         b"",
     )
-    assert member.mtime_ns == source.mtime_ns - 5
+    assert member.stamp.mtime_ns == source.mtime_ns - 5
     info = tarfile.TarFile(fileobj=io.BytesIO(data + END), errors="surrogateescape", encoding="utf-8").next()
     assert info is not None
     assert os.fsencode(info.name) == name
@@ -157,9 +157,9 @@ def test_times_have_all_their_digits() -> None:
     """A time of another program keeps its nanoseconds, also before 1970."""
     for record, nanoseconds in [(b"13 mtime=1.5\n", 15 * 10**8), (b"14 mtime=-1.5\n", -15 * 10**8)]:
         [(member, _)] = members_in(pax(record))
-        assert member.mtime_ns == nanoseconds
+        assert member.stamp.mtime_ns == nanoseconds
     [(member, _)] = members_in(pax(b"30 mtime=8589934593.123456789\n"))
-    assert member.mtime_ns == 8_589_934_593_123_456_789
+    assert member.stamp.mtime_ns == 8_589_934_593_123_456_789
 
 
 def test_many_extended_records_take_no_time() -> None:
@@ -201,7 +201,7 @@ def test_numbers_in_base_256() -> None:
     data = _changed(header(b"a", SOURCE, 0, b""), 124, b"\x80" + BIG.to_bytes(11, "big"))
     data = _changed(data, 136, b"\xff" * 12)
     [(member, _)] = members_in(data)
-    assert (member.size, member.mtime_ns) == (BIG, -(10**9))
+    assert (member.size, member.stamp.mtime_ns) == (BIG, -(10**9))
 
 
 @pytest.mark.parametrize("cut", range(1, 3 * RECORD, 97))

@@ -13,7 +13,8 @@ import pytest
 from backup_lib import filesystem
 from backup_lib.archive.extract import Placement, Wish, place
 from backup_lib.archive.names import check_link, inner_path
-from backup_lib.archive.target import Stamp, Target
+from backup_lib.archive.tar import Stamp
+from backup_lib.archive.target import Target
 from backup_lib.errors import DamageError, RestoreError
 
 from .trees import back_up, head, look, opened_folder, reading, restore, write_file

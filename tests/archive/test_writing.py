@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from backup_lib.archive import pool
 from backup_lib.archive.block import LARGE, LEAST, MOST, PIECE
-from backup_lib.archive.check import check_archive
+from backup_lib.archive.check import Listener, check_archive
 from backup_lib.archive.extract import Wish, extract, place
 from backup_lib.archive.reader import open_archive
 from backup_lib.archive.target import Target
@@ -32,7 +32,7 @@ def fill(root: Path, count: int) -> None:
 def blocks(archive: Path) -> list[Block]:
     """Return the blocks of an archive."""
     with reading(archive) as reader:
-        return [placed.block for placed in reader.blocks()]
+        return [placed.block.unpack() for placed in reader.blocks()]
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -105,7 +105,7 @@ def test_one_file_of_a_gigabyte(format: Format, tmp_path: Path) -> None:
         if format == "gz" and reader.trailer.length <= 65_000:
             assert len(read) == 2
         assert sum(length for _, length in read) < reader.trailer.length + 2000
-        wanted = next(p for p in reader.blocks() if any(entry.path == b"d4/f4" for entry in p.block.entries))
+        wanted = next(p for p in reader.blocks() if any(entry.path == b"d4/f4" for entry in p.entries()))
         read.clear()
         placement = place(reader, Wish(wanted=lambda name: name == b"demo/d4/f4"))
         (tmp_path / "to").mkdir()
@@ -148,6 +148,18 @@ def _committed(source: Source) -> Source:
     return replace(source, state="" if source.kind == "directory" else "committed")
 
 
+class Blobs(Listener):
+    """Keeps the blob ids of the files of an archive."""
+
+    def __init__(self, blob_hash: str) -> None:
+        self.blob_hash = blob_hash
+        self.found: dict[bytes, str] = {}
+
+    def take(self, digested: Sequence[bytes], blobs: Sequence[tuple[bytes, str]]) -> None:
+        """Keep them."""
+        self.found.update(blobs)
+
+
 def test_git_knows_the_files_again(tmp_path: Path) -> None:
     """The check makes git's own blob ids of committed files, links and large files, in both hashes."""
     root = tmp_path / "tree"
@@ -159,7 +171,9 @@ def test_git_knows_the_files_again(tmp_path: Path) -> None:
     back_up(root, tmp_path / "demo", head(), sources)
     for hash_name, length in (("sha1", 40), ("sha256", 64)):
         with reading(tmp_path / "demo") as reader:
-            blobs = check_archive(reader, quiet, hash_name).blobs
+            listener = Blobs(hash_name)
+            check_archive(reader, quiet, listener)
+            blobs = listener.found
         run("git", "init", "-q", f"--object-format={hash_name}", tmp_path / hash_name)
         for name in (b"small", b"large"):
             ids = run("git", "-C", tmp_path / hash_name, "hash-object", root / os.fsdecode(name))
