@@ -78,11 +78,12 @@ class _Read:
     flaws: tuple[Flaw, ...] = ()
     entries: tuple[Entry, ...] = ()
     """What begins in it."""
-    sound: tuple[tuple[Entry, str], ...] = ()
-    """The entries of it that are whole, with the blob id where it is asked for."""
-    runs_on: Entry | None = None
-    begun: bytes = b""
-    """What the block holds of the content of `runs_on`."""
+    sound: tuple[Entry, ...] = ()
+    """Those of them that are whole."""
+    blobs: tuple[tuple[bytes, str], ...] = ()
+    """Path and blob id of those that are committed, where it is asked for."""
+    begun: bytes | None = None
+    """What the block holds of its last file, which runs on; None where it does not."""
 
 
 @dataclass(slots=True)
@@ -105,13 +106,12 @@ class _Judged:
     has_end: bool = False
     """Whether its last block is the end of the tar stream."""
 
-    def count(self, entry: Entry, blob: str) -> None:
-        """Count a thing that is whole."""
-        if entry.digest:
-            self.files += 1
-            self.content += entry.size
-        if blob:
-            self.blobs.append((entry.path, blob))
+    def count(self, entries: Iterable[Entry], blobs: Iterable[tuple[bytes, str]]) -> None:
+        """Count things that are whole."""
+        sizes = [entry.size for entry in entries if entry.digest]
+        self.files += len(sizes)
+        self.content += sum(sizes)
+        self.blobs += blobs
 
     def look_over(self, entries: Sequence[Entry]) -> None:
         """Count the entries of the next block, and look at their names."""
@@ -147,7 +147,7 @@ def check_archive(reader: Reader, advance: Advance, listener: Listener | None = 
     checker = _Checker(reader, listener or Listener())
     pays = reader.trailer.offset >= WORTH_PROCESSES
     with in_processes(checker.judge, batches(reader.units()), pays) as results:
-        checker.listener.begin()
+        checker.begin()
         for judged in results:
             for each in [judged] if isinstance(judged, _Judged) else checker.judge_giant(judged):
                 advance(checker.take(each))
@@ -162,6 +162,12 @@ class _Checker:
         self._top = reader.header.project.encode()
         self._whole = sha256()
         self._sum = _Judged()
+        self._tail = b""
+
+    def begin(self) -> None:
+        """Do what can be done while the first blocks are read."""
+        self._tail = self._reader.tail()
+        self.listener.begin()
 
     # side by side
 
@@ -190,26 +196,26 @@ class _Checker:
     def _sound(self, placed: PlacedBlock, entries: tuple[Entry, ...], data: bytes) -> _Read:
         if not entries:
             return _Read(placed, data)
-        whole: list[tuple[Entry, str]] = []
+        sound: list[Entry] = []
+        blobs: list[tuple[bytes, str]] = []
         flaws: list[Flaw] = []
+        begun: bytes | None = None
+        blob_hash = self._blob_hash
         for entry, _, content in self._reader.found(entries, data):
             if entry.kind == "file":
                 if len(content) < entry.size:
                     begun = bytes(content)
-                    return _Read(placed, data, tuple(flaws), entries, tuple(whole), entry, begun)
+                    continue
                 if sha256(content).digest() != entry.digest:
                     flaws.append(Flaw(entry.path, "its content does not match its SHA-256"))
                     continue
-            whole.append((entry, self._blob(entry, content)))
-        return _Read(placed, data, tuple(flaws), entries, tuple(whole))
-
-    def _blob(self, entry: Entry, content: memoryview) -> str:
-        if self._blob_hash is None or entry.state != "committed" or entry.kind not in ("file", "symlink"):
-            return ""
-        data = entry.link if entry.kind == "symlink" else content
-        blob = self._blob_hash(b"blob %d\0" % len(data))
-        blob.update(data)
-        return blob.hexdigest()
+            sound.append(entry)
+            if blob_hash and entry.state == "committed" and entry.kind in ("file", "symlink"):
+                data_of_blob = entry.link if entry.kind == "symlink" else content
+                blob = blob_hash(b"blob %d\0" % len(data_of_blob))
+                blob.update(data_of_blob)
+                blobs.append((entry.path, blob.hexdigest()))
+        return _Read(placed, data, tuple(flaws), entries, tuple(sound), tuple(blobs), begun)
 
     def _damaged(self, placed: PlacedBlock, entries: tuple[Entry, ...], packed: bytes, what: str) -> _Read:
         """Judge a damaged block: name the files that cannot be read from it any more."""
@@ -222,15 +228,14 @@ class _Checker:
             for entry in entries
             if entry not in kept
         ]
-        return _Read(placed, data, tuple(flaws), entries, tuple((entry, "") for entry in sound))
+        return _Read(placed, data, tuple(flaws), entries, tuple(sound))
 
     def _judge_unit(self, judged: _Judged, reads: Iterable[_Read]) -> Iterator[int]:
         """Join what was found in the blocks of a unit; yield where each of them ends."""
         run: _Run | None = None
         for read in reads:
             judged.flaws += read.flaws
-            for entry, blob in read.sound:
-                judged.count(entry, blob)
+            judged.count(read.sound, read.blobs)
             if read.entries:
                 judged.look_over(read.entries)
                 judged.digested.append(self.listener.digested(read.entries))
@@ -244,14 +249,14 @@ class _Checker:
         if run is None or run.named:
             return
         if run.is_whole():
-            judged.count(run.entry, run.blob())
+            judged.count([run.entry], run.blobs())
         else:
             judged.flaws.append(Flaw(run.entry.path, "its content does not match its SHA-256"))
 
     def _begun(self, read: _Read) -> _Run | None:
         """Return the large file that runs on after a block."""
         last = read.entries[-1]
-        if read.runs_on:
+        if read.begun is not None:
             run = _Run(last, self._git_hash(last))
             run.feed(read.begun, sound=True)
             return run
@@ -304,7 +309,7 @@ class _Checker:
             found.flaws.append(Flaw(None, "the end of the tar stream is missing"))
         after = reader.read_at(reader.trailer.offset, reader.size - reader.trailer.offset)
         self._whole.update(after)
-        if after != reader.tail():
+        if after != self._tail:
             found.flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
         if not found.is_plain:
             found.flaws += _disordered(reader)
@@ -376,6 +381,6 @@ class _Run:
         """Whether all of it was there and matched."""
         return self._sound and not self._left and self._sha256.digest() == self.entry.digest
 
-    def blob(self) -> str:
-        """Return its git blob id, or "" where none is asked for."""
-        return self._git_hash.hexdigest() if self._git_hash else ""
+    def blobs(self) -> list[tuple[bytes, str]]:
+        """Return its path and git blob id, where that is asked for."""
+        return [(self.entry.path, self._git_hash.hexdigest())] if self._git_hash else []

@@ -61,7 +61,7 @@ def unpack(block: bytes, size: int) -> bytes:
     if stated != size & 0xFFFFFFFF:
         raise DamageError("its gzip trailer states another size")
     try:
-        data = bytes(deflate.deflate_decompress(block[_HEAD : -_FOOT.size], size))
+        data = bytes(deflate.deflate_decompress(memoryview(block)[_HEAD : -_FOOT.size], size))
     except (deflate.DeflateError, ValueError, MemoryError) as error:
         raise DamageError("its compressed data is damaged") from error
     if len(data) != size or deflate.crc32(data) != checksum:
