@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,16 +10,20 @@ from pathlib import Path
 
 from backup_lib.archive.names import check_link, inner_path
 from backup_lib.archive.plain import all_members, open_stream
-from backup_lib.archive.pool import in_order
-from backup_lib.archive.reader import Found, PlacedBlock, Reader
+from backup_lib.archive.pool import in_order, in_processes
+from backup_lib.archive.reader import GIANT, Found, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
 from backup_lib.archive.tar import Member, Stamp
-from backup_lib.archive.target import Target
+from backup_lib.archive.target import Target, Writer
 from backup_lib.errors import DamageError, RestoreError, printable
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
 __all__ = ["Placement", "Wish", "extract", "extract_plain", "place", "place_plain"]
+
+
+_WORTH_PROCESSES = 16 << 20
+"""Bytes of content from which on it pays to write them in processes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,12 @@ class Wish:
     """Leading parts of each name, the top folder included, that are cut off."""
     outside_links: bool = False
     """Restore also symlinks that lead out of the target."""
+    parts: tuple[bytes, ...] = ()
+    """Where there are any: every wanted path, or one above it, has one of these in its last part."""
+
+    def may_be_in(self, placed: PlacedBlock) -> bool:
+        """Whether something wanted may begin in a block; its entries are not unpacked for that."""
+        return not self.parts or any(part in placed.block.entries for part in self.parts)
 
     def out(self, name: bytes, is_folder: bool) -> bytes | None:
         """Return where the entry of that name goes below the target, or None where it is not wanted."""
@@ -41,13 +51,15 @@ class Wish:
 
     def stripped(self, name: bytes) -> bytes | None:
         """Return the name without the leading parts that are cut off, or None where nothing is left."""
-        return b"/".join(name.split(b"/")[self.strip :]) or None
+        return (b"/".join(name.split(b"/")[self.strip :]) if self.strip else name) or None
 
 
 @dataclass(slots=True)
 class Placement:
     """What of an archive goes where. Places are paths below the target."""
 
+    blocks: set[int] = field(default_factory=set)
+    """The numbers of the blocks in which something of it begins, in an archive with an index."""
     files: dict[bytes, bytes] = field(default_factory=dict)
     """The place of each file, by the name it has in the archive."""
     contents: dict[bytes, tuple[int, bytes]] = field(default_factory=dict)
@@ -60,6 +72,8 @@ class Placement:
     """By place: the place of the file that it is the same as."""
     linked: set[bytes] = field(default_factory=set)
     """The places of files that hard links stand for, in an archive without index."""
+    only_linked: set[bytes] = field(default_factory=set)
+    """The names of files that are not wanted themselves, in an archive with an index."""
     skipped: list[bytes] = field(default_factory=list)
     """Names of devices, fifos and the like, which are never restored."""
 
@@ -79,15 +93,34 @@ class Placement:
 
         Raises `RestoreError`.
         """
+        things = list(self.places())
+        leaves = set(things)
+        folders = set(self.folders.values())
+        if len(leaves) == len(things) and leaves.isdisjoint(_with_those_above(folders, things)):
+            return
+        self._refuse(folders)
+
+    def _refuse(self, folders: set[bytes]) -> None:
+        """Tell what is wrong; what lies below a path comes right after it."""
         things = [(out.replace(b"/", b"\0"), False) for out in self.places()]
-        things += [(folder.replace(b"/", b"\0"), True) for folder in set(self.folders.values())]
-        things.sort()  # what lies below a path comes right after it
+        things += [(folder.replace(b"/", b"\0"), True) for folder in folders]
+        things.sort()
         for (above, is_folder), (below, _) in pairwise(things):
-            name = printable(above.replace(b"\0", b"/"))
-            if above == below:
-                raise RestoreError(f"refused: two things would be restored as {name}")
-            if not is_folder and below.startswith(above + b"\0"):
+            if not is_folder and (above == below or below.startswith(above + b"\0")):
+                name = printable(above.replace(b"\0", b"/"))
+                if above == below:
+                    raise RestoreError(f"refused: two things would be restored as {name}")
                 raise RestoreError(f"refused: something lies below {name}, which is no folder")
+
+
+def _with_those_above(folders: set[bytes], things: Iterable[bytes]) -> set[bytes]:
+    """Return folders, those in which things lie, and all above them."""
+    found: set[bytes] = set()
+    more = folders | {thing.rpartition(b"/")[0] for thing in things}
+    while more:
+        found |= more
+        more = {folder.rpartition(b"/")[0] for folder in more} - found
+    return found - {b""}
 
 
 def place(reader: Reader, wish: Wish) -> Placement:
@@ -98,13 +131,25 @@ def place(reader: Reader, wish: Wish) -> Placement:
     """
     placement = Placement()
     top = reader.header.project.encode()
-    for entry in reader.entries():
-        name = _name(top, entry.path)
-        out = wish.out(inner_path(name), entry.kind == "directory")
-        if out is not None:
-            _place_entry(placement, entry, (name, out), (_name(top, entry.link), wish))
+    for placed in filter(wish.may_be_in, reader.blocks()):
+        for entry in placed.entries():
+            name = _name(top, entry.path)
+            out = wish.out(inner_path(name), entry.kind == "directory")
+            if out is not None:
+                placement.blocks.add(placed.number)
+                _place_entry(placement, entry, (name, out), (_name(top, entry.link), wish))
+    placement.blocks.update(_blocks_of_links(reader, placement, top))
     placement.check()
     return placement
+
+
+def _blocks_of_links(reader: Reader, placement: Placement, top: bytes) -> Iterator[int]:
+    """Yield in which blocks the files lie that are only wanted for a hard link to them."""
+    last_parts = {name.rpartition(b"/")[2] for name in placement.only_linked}
+    wish = Wish(parts=tuple(last_parts))
+    for placed in filter(wish.may_be_in, reader.blocks()) if last_parts else ():
+        if any(_name(top, entry.path) in placement.only_linked for entry in placed.entries()):
+            yield placed.number
 
 
 def _name(top: bytes, path: bytes) -> bytes:
@@ -126,6 +171,7 @@ def _place_entry(
     elif link in placement.files:
         placement.hard_links[out] = placement.files[link]
     else:
+        placement.only_linked.add(link)
         _place_file(placement, link, out, (entry.size, entry.digest))
 
 
@@ -141,20 +187,40 @@ def extract(reader: Reader, placement: Placement, target: Target, advance: Advan
 
     Raises `DamageError` where a block or a file does not match its digest, `OSError` where writing fails.
     """
-    _make_folders(placement, target)
     extractor = _Extractor(reader, placement, target)
-    with closing(in_order(extractor.take, extractor.units())) as results:
-        for written in results:
-            advance(written)
+    units = (unit for unit in reader.units() if unit[0].number in placement.blocks)
+    with in_processes(extractor.take, batches(units), placement.size >= _WORTH_PROCESSES) as results:
+        for result in results:
+            taken = result if isinstance(result, _Taken) else extractor.take_giant(result)
+            taken.leave_to(target)
+            advance(taken.content)
+    _finish(placement, target)
+
+
+def _finish(placement: Placement, target: Target) -> None:
+    for place, file in placement.hard_links.items():
+        target.later_hard_link(place, file)
     target.finish()
 
 
-def _make_folders(placement: Placement, target: Target) -> None:
-    parents = {place.rpartition(b"/")[0] for place in placement.places()}
-    for folder in sorted(parents | set(placement.folders.values())):
-        target.make_folders(folder)
-    for place, file in placement.hard_links.items():
-        target.later_hard_link(place, file)
+@dataclass(slots=True)
+class _Taken:
+    """What was done with some blocks, and what has to wait until everything is there."""
+
+    content: int = 0
+    """Bytes of content that were dealt with."""
+    kept: list[bytes] = field(default_factory=list)
+    """The files that were not written again."""
+    folders: list[tuple[bytes, Stamp]] = field(default_factory=list)
+    links: list[tuple[bytes, bytes, Stamp]] = field(default_factory=list)
+
+    def leave_to(self, target: Target) -> None:
+        """Hand over what has to wait."""
+        target.kept += self.kept
+        for place, stamp in self.folders:
+            target.later_folder(place, stamp)
+        for place, link, stamp in self.links:
+            target.later_link(place, link, stamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,38 +229,40 @@ class _Extractor:
     placement: Placement
     target: Target
 
-    def units(self) -> Iterator[tuple[PlacedBlock, ...]]:
-        """Yield each wanted block, together with those that its last file runs on in."""
-        unit: list[PlacedBlock] = []
-        for placed in self.reader.blocks():
-            if not placed.is_empty:
-                if unit:
-                    yield tuple(unit)
-                unit = [placed] if any(map(self._is_wanted, placed.entries())) else []
-            elif unit:
-                unit.append(placed)
-        if unit:
-            yield tuple(unit)
+    def take(self, units: tuple[Unit, ...]) -> _Taken | Unit:
+        """Write what is wanted of some units; a giant one is given back for `take_giant`."""
+        if len(units[0]) > GIANT:
+            return units[0]
+        taken = _Taken()
+        with Writer(self.target) as writer:
+            for first, *others in units:
+                self._take_unit(first, map(self.reader.unpack, others), writer, taken)
+        taken.kept += writer.kept
+        return taken
 
-    def _is_wanted(self, entry: Entry) -> bool:
-        name = _name(self.reader.header.project.encode(), entry.path)
-        placement = self.placement
-        return name in placement.files or name in placement.folders or name in placement.links
-
-    def take(self, unit: tuple[PlacedBlock, ...]) -> int:
-        """Write what is wanted of one block; return the bytes of content that were dealt with."""
+    def take_giant(self, unit: Unit) -> _Taken:
+        """Write a giant file, its blocks unpacked side by side."""
+        taken = _Taken()
         first, *others = unit
-        done = 0
+        with Writer(self.target) as writer, closing(in_order(self.reader.unpack, others)) as pieces:
+            self._take_unit(first, pieces, writer, taken)
+        taken.kept += writer.kept
+        return taken
+
+    def _take_unit(self, first: PlacedBlock, others: Iterable[bytes], writer: Writer, taken: _Taken) -> None:
         top = self.reader.header.project.encode()
+        placement = self.placement
         for entry, stamp, content in self._found(first):
             name = _name(top, entry.path)
-            if (place := self.placement.files.get(name)) is not None:
-                pieces = self._pieces(content, entry.size, others)
-                self.target.write_file(place, stamp, pieces, entry.digest)
-                done += entry.size
-            else:
-                self._put_off(name, stamp)
-        return done
+            if (place := placement.files.get(name)) is not None:
+                pieces = (content,) if len(content) == entry.size else _pieces(content, entry.size, others)
+                writer.write_file(place, stamp, pieces, entry.digest)
+                taken.content += entry.size
+            elif (place := placement.folders.get(name)) is not None:
+                writer.make_folder(place)
+                taken.folders.append((place, stamp))
+            elif (link := placement.links.get(name)) is not None:
+                taken.links.append((*link, stamp))
 
     def _found(self, placed: PlacedBlock) -> list[Found]:
         """Return what is in a block; of a damaged one all that is wanted, or nothing.
@@ -218,24 +286,20 @@ class _Extractor:
                 raise DamageError(f"{name} cannot be read back as it was")
         return found
 
-    def _pieces(
-        self, content: memoryview, size: int, others: list[PlacedBlock]
-    ) -> Iterator[bytes | memoryview]:
-        """Yield the content of a file, from the blocks after its first one too."""
-        yield content
-        left = size - len(content)
-        for placed in others:
-            if not left:
-                return
-            piece = self.reader.unpack(placed)[:left]
-            left -= len(piece)
-            yield piece
+    def _is_wanted(self, entry: Entry) -> bool:
+        name = _name(self.reader.header.project.encode(), entry.path)
+        placement = self.placement
+        return name in placement.files or name in placement.folders or name in placement.links
 
-    def _put_off(self, name: bytes, stamp: Stamp) -> None:
-        if (folder := self.placement.folders.get(name)) is not None:
-            self.target.later_folder(folder, stamp)
-        elif (link := self.placement.links.get(name)) is not None:
-            self.target.later_link(*link, stamp)
+
+def _pieces(content: memoryview, size: int, others: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+    """Yield the content of a file that runs on in `others`, which have the padding after it, too."""
+    yield content
+    left = size - len(content)
+    for data in others:
+        piece = memoryview(data)[:left]
+        left -= len(piece)
+        yield piece
 
 
 def place_plain(path: Path, wish: Wish) -> Placement:
@@ -305,21 +369,21 @@ def extract_plain(path: Path, placement: Placement, target: Target, advance: Adv
 
     Raises `DamageError` where it cannot be read, `OSError` where it cannot be written.
     """
-    _make_folders(placement, target)
     last: dict[bytes, int] = {}
     with open_stream(path) as reader:
         for number, member in enumerate(reader):
             last[inner_path(member.name)] = number
-    with open_stream(path) as reader:
+    with open_stream(path) as reader, Writer(target) as writer:
         for number, member in enumerate(reader):
             name = inner_path(member.name)
             if last[name] != number:
                 continue
             if name in placement.files and member.kind == "file":
-                target.write_file(placement.files[name], member.stamp, reader.content(), b"")
+                writer.write_file(placement.files[name], member.stamp, reader.content(), b"")
                 advance(member.size)
             elif name in placement.folders:
+                writer.make_folder(placement.folders[name])
                 target.later_folder(placement.folders[name], member.stamp)
             elif name in placement.links:
                 target.later_link(*placement.links[name], member.stamp)
-    target.finish()
+    _finish(placement, target)

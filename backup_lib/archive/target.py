@@ -13,12 +13,13 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import file_digest, sha256
+from typing import Self
 
 from backup_lib.archive.tar import Stamp
 from backup_lib.errors import DamageError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 
-__all__ = ["Target"]
+__all__ = ["Target", "Writer"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -44,21 +45,33 @@ class Target:
 
     def make_folders(self, path: bytes) -> None:
         """Make the folder `path` and those above it, where they are missing."""
-        missing: list[bytes] = []
-        while path and not self._is_there(path):
-            missing.append(path)
-            path = path.rpartition(b"/")[0]
-        for folder in reversed(missing):
-            with self._parent(folder) as (fd, name), suppress(FileExistsError):
-                os.mkdir(name, 0o777, dir_fd=fd)
+        missing = [path] if path else []
+        while missing:
+            if self._is_made(missing[-1]):
+                missing.pop()
+            else:
+                missing.append(missing[-1].rpartition(b"/")[0])
 
-    def _is_there(self, folder: bytes) -> bool:
-        """Whether there is a folder; raises `OSError` where something else is in its place."""
+    def _is_made(self, path: bytes) -> bool:
+        """Make a folder where it is not there; False where the one above is missing, too."""
+        parent, _, name = path.rpartition(b"/")
         try:
-            os.close(open_beneath(self.folder, folder, OPEN_DIRECTORY))
+            fd = open_beneath(self.folder, parent, OPEN_DIRECTORY)
         except FileNotFoundError:
             return False
+        try:
+            _make_folder(name, fd)
+        finally:
+            os.close(fd)
         return True
+
+    def open_folder(self, path: bytes) -> int:
+        """Open the folder `path`, which is made where it is missing."""
+        try:
+            return open_beneath(self.folder, path, OPEN_DIRECTORY)
+        except FileNotFoundError:
+            self.make_folders(path)
+            return open_beneath(self.folder, path, OPEN_DIRECTORY)
 
     @contextmanager
     def _parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
@@ -68,37 +81,6 @@ class Target:
             yield fd, name
         finally:
             os.close(fd)
-
-    def write_file(
-        self, path: bytes, stamp: Stamp, pieces: Iterable[bytes | memoryview], digest: bytes
-    ) -> None:
-        """Write a file whose folder is there; it gets its name only once its SHA-256 is `digest`.
-
-        An empty `digest` is not compared. Raises `DamageError` where it differs.
-        """
-        if self.keep_equal and digest and self.holds(path, digest, stamp):
-            self.kept.append(path)
-            return
-        with self._parent(path) as (fd, name):
-            unnamed = _unnamed(name) if self.merge else name
-            file = os.open(unnamed, _CREATE, 0o600, dir_fd=fd)
-            try:
-                try:
-                    found = _copy(pieces, file)
-                    if digest and found != digest:
-                        raise DamageError(
-                            f"{printable(path)} does not match its SHA-256; it was not restored"
-                        )
-                    _stamp(file, stamp)
-                    if self.merge:
-                        os.fsync(file)
-                finally:
-                    os.close(file)
-                if self.merge:
-                    os.replace(unnamed, name, src_dir_fd=fd, dst_dir_fd=fd)
-            except BaseException:
-                _unlink(unnamed, fd)
-                raise
 
     def later_folder(self, path: bytes, stamp: Stamp) -> None:
         """Give a folder its mode and time when everything is in it."""
@@ -124,6 +106,7 @@ class Target:
             self._stamp_folder(path, stamp)
 
     def _place(self, path: bytes, make: Callable[[bytes, int], None]) -> None:
+        self.make_folders(path.rpartition(b"/")[0])
         with self._parent(path) as (fd, name):
             if not self.merge:
                 make(name, fd)
@@ -175,6 +158,77 @@ class Target:
         return equal
 
 
+class Writer:
+    """Writes files and makes folders; where the target is new, the folder of the last one stays open."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._parent = b""
+        self._fd = -1
+        self.kept: list[bytes] = []
+        """The files that were not written again."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _at(self, path: bytes) -> tuple[int, bytes]:
+        """Return the open folder in which `path` lies, made where it is missing, and its name there."""
+        parent, _, name = path.rpartition(b"/")
+        if self._fd < 0 or parent != self._parent or self._target.merge:
+            self.__exit__()
+            self._fd = self._target.open_folder(parent)
+            self._parent = parent
+        return self._fd, name
+
+    def make_folder(self, path: bytes) -> None:
+        """Make the folder `path` and those above it, where they are missing."""
+        if path:
+            folder, name = self._at(path)
+            _make_folder(name, folder)
+
+    def write_file(
+        self, path: bytes, stamp: Stamp, pieces: Iterable[bytes | memoryview], digest: bytes
+    ) -> None:
+        """Write a file; it gets its name only once its SHA-256 is `digest`.
+
+        An empty `digest` is not compared. Raises `DamageError` where it differs.
+        """
+        if self._target.keep_equal and digest and self._target.holds(path, digest, stamp):
+            self.kept.append(path)
+            return
+        folder, name = self._at(path)
+        unnamed = _unnamed(name) if self._target.merge else name
+        file = os.open(unnamed, _CREATE, 0o600, dir_fd=folder)
+        try:
+            try:
+                found = _copy(pieces, file)
+                if digest and found != digest:
+                    raise DamageError(f"{printable(path)} does not match its SHA-256; it was not restored")
+                _stamp(file, stamp)
+                if self._target.merge:
+                    os.fsync(file)
+            finally:
+                os.close(file)
+            if self._target.merge:
+                os.replace(unnamed, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:
+            _unlink(unnamed, folder)
+            raise
+
+
+def _make_folder(name: bytes, folder: int) -> None:
+    """Make a folder in an open one; raises `OSError` where something else is in its place."""
+    try:
+        os.mkdir(name, 0o777, dir_fd=folder)
+    except FileExistsError:
+        os.close(open_beneath(folder, name, OPEN_DIRECTORY))
+
+
 def _stamp(fd: int, stamp: Stamp) -> None:
     os.fchmod(fd, stamp.mode & 0o777)
     os.utime(fd, ns=(stamp.mtime_ns, stamp.mtime_ns))
@@ -183,7 +237,7 @@ def _stamp(fd: int, stamp: Stamp) -> None:
 def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
     """Write the pieces, long runs of zeros as holes; return their SHA-256."""
     digest = sha256()
-    size = 0
+    size = written = 0
     for piece in pieces:
         digest.update(piece)
         size += len(piece)
@@ -192,7 +246,9 @@ def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
             continue
         while piece:
             piece = piece[os.write(file, piece) :]
-    os.ftruncate(file, size)
+        written = size
+    if written < size:
+        os.ftruncate(file, size)
     return digest.digest()
 
 

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,12 +15,18 @@ from backup_lib import filesystem
 from backup_lib.archive.extract import Placement, Wish, place
 from backup_lib.archive.names import check_link, inner_path
 from backup_lib.archive.tar import Stamp
-from backup_lib.archive.target import Target
+from backup_lib.archive.target import Target, Writer
 from backup_lib.errors import DamageError, RestoreError
 
 from .trees import back_up, head, look, opened_folder, reading, restore, write_file
 
 STAMP = Stamp(0o640, 1_700_000_000_123_456_789)
+
+
+def write(target: Target, path: bytes, *how: Any) -> None:
+    """Write one file."""
+    with Writer(target) as writer:
+        writer.write_file(path, *how)
 
 
 @pytest.fixture(params=[True, False], ids=["openat2", "by parts"])
@@ -38,7 +45,7 @@ def test_a_file_that_is_not_what_it_should_be(folder: int, merge: bool, tmp_path
         write_file(tmp_path, b"to/a", b"before")
     before = look(tmp_path / "to")
     with pytest.raises(DamageError, match="SHA-256"):
-        Target(folder, merge).write_file(b"a", STAMP, [b"wrong"], sha256(b"right").digest())
+        write(Target(folder, merge), b"a", STAMP, [b"wrong"], sha256(b"right").digest())
     assert look(tmp_path / "to") == before
 
 
@@ -46,7 +53,7 @@ def test_a_file_that_is_not_what_it_should_be(folder: int, merge: bool, tmp_path
 def test_a_file_as_it_should_be(folder: int, merge: bool, tmp_path: Path) -> None:
     """A file comes with content, permissions and time, without its set-user-ID bits."""
     stamp = Stamp(0o7751, STAMP.mtime_ns)
-    Target(folder, merge).write_file(b"a", stamp, [b"ri", b"ght"], sha256(b"right").digest())
+    write(Target(folder, merge), b"a", stamp, [b"ri", b"ght"], sha256(b"right").digest())
     facts = (tmp_path / "to/a").stat()
     assert (stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (0o751, STAMP.mtime_ns)
     assert (tmp_path / "to/a").read_bytes() == b"right"
@@ -59,9 +66,9 @@ def test_merging_replaces_in_one_step(folder: int, tmp_path: Path) -> None:
     (tmp_path / "to/link").symlink_to("../outside")
     target = Target(folder, merge=True)
     with (tmp_path / "to/a").open("rb") as old:
-        target.write_file(b"a", STAMP, [b"after"], b"")
+        write(target, b"a", STAMP, [b"after"], b"")
         assert old.read() == b"before"
-    target.write_file(b"link", STAMP, [b"after"], b"")
+    write(target, b"link", STAMP, [b"after"], b"")
     assert (tmp_path / "outside").read_bytes() == b"untouched"
     assert (tmp_path / "to/link").read_bytes() == b"after"
     assert sorted(os.listdir(folder)) == ["a", "link"]
@@ -91,7 +98,7 @@ def test_a_link_on_the_way_is_refused(folder: int, merge: bool, tmp_path: Path) 
     (tmp_path / "to/link").symlink_to("../outside")
     target = Target(folder, merge)
     with pytest.raises(OSError):
-        target.write_file(b"link/a", STAMP, [b"x"], b"")
+        write(target, b"link/a", STAMP, [b"x"], b"")
     with pytest.raises(OSError):
         target.make_folders(b"link/folder")
     with pytest.raises(OSError):
@@ -135,7 +142,7 @@ def test_zeros_become_holes(folder: int, tmp_path: Path) -> None:
     """Long runs of zeros take no room on the disk, and read back as zeros, also at the end."""
     pieces: list[bytes | memoryview] = [bytes(1 << 20), b"x", bytes(1 << 20), memoryview(bytes(64 << 10))]
     content = b"".join(pieces)
-    Target(folder, merge=False).write_file(b"a", STAMP, pieces, sha256(content).digest())
+    write(Target(folder, merge=False), b"a", STAMP, pieces, sha256(content).digest())
     assert (tmp_path / "to/a").read_bytes() == content
     assert (tmp_path / "to/a").stat().st_blocks * 512 < 100_000
 
