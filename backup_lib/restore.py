@@ -217,6 +217,7 @@ def _is_managed(workplace: Workplace, path: Path) -> bool:
 def _wish(workplace: Workplace, request: Request, path: Path, reader: Reader | None) -> Wish:
     return Wish(
         wanted=_matcher(request.paths) if request.paths else None,
+        parts=_parts_in(request.paths, reader.header.project) if reader else (),
         strip=request.strip or int(request.in_place),
         outside_links=request.outside_links or (reader is not None and _is_ours(workplace, path, reader)),
     )
@@ -247,6 +248,23 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
         return spec.match_file(text) or (below_top != "" and spec.match_file(below_top))
 
     return matches
+
+
+def _parts_in(patterns: tuple[str, ...], top: str) -> tuple[bytes, ...]:
+    """Return a text for each pattern that the last part of every path it matches has.
+
+    None at all where a pattern has none, or may match the top folder.
+    """
+    parts = [_literal_part(pattern) for pattern in patterns if not pattern.startswith(("#", "!"))]
+    return tuple(map(os.fsencode, parts)) if all(part and part not in top for part in parts) else ()
+
+
+def _literal_part(pattern: str) -> str:
+    """Return the longest text in the last part of a pattern that stands for itself."""
+    if "\\" in pattern or "[" in pattern:
+        return ""
+    last = pattern.strip().rstrip("/").rpartition("/")[2]
+    return max(re.split(r"[*?]", last), key=len)
 
 
 def _target_of(workplace: Workplace, request: Request, path: Path) -> Path:
