@@ -51,6 +51,7 @@ class Terminal:
             return
         from tqdm import tqdm
 
+        tqdm.monitor_interval = 0  # no thread of its own: a process with threads must not fork
         with tqdm(total=total, desc=label, unit="B", unit_scale=True, unit_divisor=1024, leave=False) as bar:
             yield bar.update
 

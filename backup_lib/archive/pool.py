@@ -12,7 +12,6 @@ import os
 import pickle
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -77,7 +76,12 @@ def in_processes(
 
 def _can_fork() -> bool:
     """Whether a fork is a whole process: not where other threads run, nor on macOS, whose libraries break."""
-    return sys.platform == "linux" and WORKERS > 1 and threading.active_count() == 1
+    if sys.platform != "linux" or WORKERS == 1:
+        return False
+    try:
+        return len(os.listdir("/proc/self/task")) == 1
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
