@@ -74,7 +74,7 @@ class _Read:
     """One block, read and judged."""
 
     placed: PlacedBlock
-    data: bytes
+    data: bytes | bytearray
     flaws: tuple[Flaw, ...] = ()
     entries: tuple[Entry, ...] = ()
     """What begins in it."""
@@ -193,7 +193,7 @@ class _Checker:
         except DamageError as error:
             return self._damaged(placed, entries, packed, str(error))
 
-    def _sound(self, placed: PlacedBlock, entries: tuple[Entry, ...], data: bytes) -> _Read:
+    def _sound(self, placed: PlacedBlock, entries: tuple[Entry, ...], data: bytes | bytearray) -> _Read:
         if not entries:
             return _Read(placed, data)
         sound: list[Entry] = []
@@ -368,7 +368,7 @@ class _Run:
         self._left = entry.size
         self._sound = True
 
-    def feed(self, data: bytes, sound: bool) -> None:
+    def feed(self, data: bytes | bytearray, sound: bool) -> None:
         """Take the part of the content that one block holds, and the padding after it."""
         content, rest = memoryview(data)[: self._left], data[self._left :]
         self._sha256.update(content)

@@ -249,7 +249,9 @@ class _Extractor:
         taken.kept += writer.kept
         return taken
 
-    def _take_unit(self, first: PlacedBlock, others: Iterable[bytes], writer: Writer, taken: _Taken) -> None:
+    def _take_unit(
+        self, first: PlacedBlock, others: Iterable[bytes | bytearray], writer: Writer, taken: _Taken
+    ) -> None:
         top = self.reader.header.project.encode()
         placement = self.placement
         for entry, stamp, content in self._found(first):
@@ -292,7 +294,9 @@ class _Extractor:
         return name in placement.files or name in placement.folders or name in placement.links
 
 
-def _pieces(content: memoryview, size: int, others: Iterable[bytes]) -> Iterator[bytes | memoryview]:
+def _pieces(
+    content: memoryview, size: int, others: Iterable[bytes | bytearray]
+) -> Iterator[bytes | memoryview]:
     """Yield the content of a file that runs on in `others`, which have the padding after it, too."""
     yield content
     left = size - len(content)

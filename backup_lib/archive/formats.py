@@ -20,7 +20,7 @@ class BlockFormat(Protocol):
     def pack(self, data: bytes | memoryview, level: Level) -> bytes:
         """Compress one block of tar stream."""
 
-    def unpack(self, block: bytes, size: int) -> bytes:
+    def unpack(self, block: bytes, size: int) -> bytes | bytearray:
         """Decompress one block; `DamageError` where it is not whole."""
 
     def salvage(self, block: bytes, size: int) -> bytes:

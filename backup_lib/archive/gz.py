@@ -50,7 +50,7 @@ def _member(subfield: bytes, content: bytes | bytearray, foot: bytes) -> bytes:
     return b"".join((fixed, _LENGTH.pack(b"RB", 4, length), subfield, content, foot))
 
 
-def unpack(block: bytes, size: int) -> bytes:
+def unpack(block: bytes, size: int) -> bytes | bytearray:
     """Return the `size` bytes of tar stream of a block.
 
     Raises `DamageError` where it is not exactly one member that holds them.
@@ -61,7 +61,7 @@ def unpack(block: bytes, size: int) -> bytes:
     if stated != size & 0xFFFFFFFF:
         raise DamageError("its gzip trailer states another size")
     try:
-        data = bytes(deflate.deflate_decompress(memoryview(block)[_HEAD : -_FOOT.size], size))
+        data: bytearray = deflate.deflate_decompress(memoryview(block)[_HEAD : -_FOOT.size], size)
     except (deflate.DeflateError, ValueError, MemoryError) as error:
         raise DamageError("its compressed data is damaged") from error
     if len(data) != size or deflate.crc32(data) != checksum:

@@ -140,7 +140,7 @@ class Reader:
         """Return the compressed bytes of a block, unchecked."""
         return self.read_at(placed.offset, placed.block.length)
 
-    def unpack(self, placed: PlacedBlock) -> bytes:
+    def unpack(self, placed: PlacedBlock) -> bytes | bytearray:
         """Return the tar stream of a block, checked against its digest.
 
         Raises `DamageError` where it is not what was written.
@@ -150,7 +150,7 @@ class Reader:
             raise DamageError(f"block {placed.number} at byte {placed.offset} does not match its digest")
         return self.form.unpack(packed, placed.block.size)
 
-    def found(self, entries: tuple[Entry, ...], data: bytes) -> list[Found]:
+    def found(self, entries: tuple[Entry, ...], data: bytes | bytearray) -> list[Found]:
         """Return what is in `data`, the tar stream of the block in which these entries begin.
 
         The content of the last one may be short: it runs on in the next blocks.
@@ -171,7 +171,7 @@ def _check_sizes(block: PackedBlock, left: int) -> None:
         raise DamageError("the index has a block of an impossible size")
 
 
-def _plainly_found(entries: tuple[Entry, ...], data: bytes, top: bytes) -> list[Found] | None:
+def _plainly_found(entries: tuple[Entry, ...], data: bytes | bytearray, top: bytes) -> list[Found] | None:
     """Find the entries where each header is just as we write it; None where one is not."""
     found: list[Found] = []
     view = memoryview(data)
@@ -184,7 +184,7 @@ def _plainly_found(entries: tuple[Entry, ...], data: bytes, top: bytes) -> list[
         elif size if kind != "file" else link:
             return None
         start = at + RECORD
-        stamp = plain_stamp(data[at:start], (below + path if path else top, kind, size, link))
+        stamp = plain_stamp(bytes(view[at:start]), (below + path if path else top, kind, size, link))
         if stamp is None:
             return None
         found.append((entry, stamp, view[start : start + size]))
@@ -194,7 +194,7 @@ def _plainly_found(entries: tuple[Entry, ...], data: bytes, top: bytes) -> list[
     return found if is_whole or runs_on else None
 
 
-def _found(entries: tuple[Entry, ...], data: bytes, top: bytes) -> Iterator[Found]:
+def _found(entries: tuple[Entry, ...], data: bytes | bytearray, top: bytes) -> Iterator[Found]:
     left = iter(entries)
     for member, content in members_in(data):
         entry = next(left, None)

@@ -327,7 +327,7 @@ class TarReader:
         return piece
 
 
-def members_in(data: bytes | memoryview) -> Iterator[tuple[Member, memoryview]]:
+def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, memoryview]]:
     """Yield each member of a block of tar stream with its content.
 
     The content of the last one may be short: it runs on in the next blocks.
