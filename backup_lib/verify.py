@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import file_digest, sha256
 from itertools import zip_longest
@@ -289,11 +290,14 @@ def _hash_file(path: Path) -> str:
 class _Comparison(Listener):
     """Compares what an archive holds with the repository, and makes a digest of its manifest."""
 
-    def __init__(self, case: _Case, header: Header) -> None:
+    def __init__(self, case: _Case, header: Header, asking: Executor) -> None:
         self._case = case
         self._header = header
-        self._blobs: dict[bytes, str] | None = None
+        self._asking = asking
+        self._asked: Future[dict[bytes, str] | None] | None = None
         self._lists = _has_manifest(case)
+        self._unseen: list[tuple[bytes, str]] = []
+        """Paths and blob ids that came before the repository's answer."""
         self.listed = sha256()
         """Of the lines for files that the manifest should have."""
         self.findings: list[tuple[str, bytes | None, bool]] = []
@@ -302,19 +306,23 @@ class _Comparison(Listener):
             self.blob_hash = "sha256" if len(header.commit) == 64 else "sha1"
 
     def begin(self) -> None:
+        """Ask the repository while the archive is read."""
+        self._asked = self._asking.submit(self._known_blobs)
+
+    def _known_blobs(self) -> dict[bytes, str] | None:
         """Ask the repository, where there is one, whether it knows the commit, the tag and the files."""
         header, repository = self._header, self._case.place.repository
         if header.commit is None or repository is None:
-            return
+            return None
         if not repository.has_commit(header.commit):
             if not repository.is_shallow:
                 self.findings.append((f"its commit {header.commit} is not in this repository", None, False))
-            return
+            return None
         tagged = repository.tag_commit(header.tag) if header.tag else None
         if header.tag and tagged != header.commit:
             now_at = f"at {tagged}" if tagged else "gone"
             self.findings.append((f"the tag {header.tag} is now {now_at}", None, False))
-        self._blobs = repository.blobs(header.commit)
+        return repository.blobs(header.commit)
 
     def digested(self, entries: Sequence[Entry]) -> bytes:
         """Return the lines that the manifest should have for the entries of a block."""
@@ -323,22 +331,30 @@ class _Comparison(Listener):
         return b"".join(file_line(digest, path) for path, digest in listed(self._header.project, entries))
 
     def take(self, digested: Sequence[bytes], blobs: Sequence[tuple[bytes, str]]) -> None:
-        """Compare the blob ids of files recorded as committed with those in the commit."""
+        """Take the next lines of the manifest; compare blob ids as soon as the repository has answered."""
         for lines in digested:
             self.listed.update(lines)
-        if self._blobs is None:
-            return
-        for path, blob in blobs:
-            if self._blobs.get(path) != blob:
+        self._unseen += blobs
+        if self._asked and self._asked.done():
+            self.finish()
+
+    def finish(self) -> None:
+        """Compare the blob ids of files recorded as committed with those in the commit."""
+        known = self._asked.result() if self._asked else None
+        for path, blob in self._unseen:
+            if known is not None and known.get(path) != blob:
                 what = f"recorded as committed, but it is not what {self._header.commit} holds"
                 self.findings.append((what, path, True))
+        self._unseen.clear()
 
 
 def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None) -> str:
     header = reader.header
-    comparison = _Comparison(case, header)
-    with case.place.console.bar(f"Verifying {case.backup.archive.name}", reader.size) as advance:
+    bar = case.place.console.bar(f"Verifying {case.backup.archive.name}", reader.size)
+    with ThreadPoolExecutor(1) as asking, bar as advance:
+        comparison = _Comparison(case, header, asking)
         checked = check_archive(reader, advance, comparison)
+        comparison.finish()
     for flaw in checked.flaws:
         case.find(flaw.what, flaw.path)
     case.files, case.content = checked.files, checked.content
