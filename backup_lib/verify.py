@@ -38,7 +38,7 @@ from backup_lib.store.manifest import (
     ArchiveFacts,
     Facts,
     facts_of,
-    file_line,
+    file_lines,
     format_manifest,
     head_lines,
     listed,
@@ -326,9 +326,7 @@ class _Comparison(Listener):
 
     def digested(self, entries: Sequence[Entry]) -> bytes:
         """Return the lines that the manifest should have for the entries of a block."""
-        if not self._lists:
-            return b""
-        return b"".join(file_line(digest, path) for path, digest in listed(self._header.project, entries))
+        return file_lines(self._header.project, entries) if self._lists else b""
 
     def take(self, digested: Sequence[bytes], blobs: Sequence[tuple[bytes, str]]) -> None:
         """Take the next lines of the manifest; compare blob ids as soon as the repository has answered."""

@@ -201,7 +201,9 @@ def plain_stamp(record: bytes, entry: tuple[bytes, Kind, int, bytes]) -> Stamp |
     None says nothing: a header may tell the same in other words, which only `TarReader` reads.
     """
     name, kind, size, link = entry
-    split = _split(name + b"/" if kind == "directory" else name)
+    if kind == "directory":
+        name += b"/"
+    split = (b"", name) if len(name) <= _NAME else _split(name)
     numbers = _NUMBERS.fullmatch(record, 100, 148)
     if split is None or numbers is None or len(link) > _NAME:
         return None

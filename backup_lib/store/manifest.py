@@ -27,6 +27,7 @@ __all__ = [
     "Manifest",
     "facts_of",
     "file_line",
+    "file_lines",
     "format_manifest",
     "head_lines",
     "listed",
@@ -160,6 +161,16 @@ def file_line(digest: bytes, path: bytes) -> bytes:
         return binascii.hexlify(digest) + b"  " + path + b"\n"
     escaped = _NEEDS_ESCAPE.sub(lambda match: _ESCAPES[match[0]], path)
     return b"\\" + binascii.hexlify(digest) + b"  " + escaped + b"\n"
+
+
+def file_lines(project: str, entries: Iterable[Entry]) -> bytes:
+    """Return the lines for the files and hard links among some entries, faster than one by one."""
+    top = b"  " + os.fsencode(project) + b"/"
+    held = [entry for entry in entries if entry.kind in ("file", "hardlink")]
+    lines = b"".join([binascii.hexlify(entry.digest) + top + entry.path + b"\n" for entry in held])
+    if lines.count(b"\n") == len(held) and b"\\" not in lines and b"\r" not in lines:
+        return lines
+    return b"".join(file_line(digest, path) for path, digest in listed(project, held))
 
 
 def head_lines(facts: Facts) -> list[bytes]:

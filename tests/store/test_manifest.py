@@ -21,6 +21,7 @@ from backup_lib.store.manifest import (
     Facts,
     facts_of,
     file_line,
+    file_lines,
     format_manifest,
     head_lines,
     listed,
@@ -178,6 +179,9 @@ def test_stock_sha256sum_proves_the_tree(tmp_path: Path) -> None:
         [b"sha256sum", b"--", *paths], cwd=tmp_path, check=True, capture_output=True
     ).stdout
     assert printed == b"".join(file_line(digest, path) for path, digest in files)
+    entries = [Entry(name, "file", len(name), hashlib.sha256(name).digest(), b"", "") for name in HOSTILE]
+    assert printed == file_lines("demo", entries)
+    assert printed == b"".join(file_lines("demo", [entry]) for entry in entries)
     (tmp_path / "demo/plain").write_bytes(b"other")
     assert subprocess.run(check, cwd=tmp_path, check=False, capture_output=True).returncode == 1
 
