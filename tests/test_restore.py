@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pathspec
 import pytest
 from support import Run, archive_of, git, refused, setting
 
@@ -344,3 +345,39 @@ def test_a_cut_archive_of_the_store_is_called_damaged(archive: Path, run: Run, t
     assert run("restore", "--archive", str(archive), "--to", str(tmp_path / "y")).code in (1, 4)
     archive.unlink()
     refused(run("restore", "--version", "1.1.0"), 4, "not there any more")
+
+
+PATTERNS = [
+    "f17.txt",
+    "d3/",
+    "d3/sub/",
+    "heymarket-endpoint/d5/sub/f5.txt",
+    "heymarket*",
+    "/d1",
+    "d*/sub/*7.txt",
+    "**/d2/**",
+    "f[12].txt",
+    "f\\1.txt",
+    "*.t?t",
+    "hard",
+]
+
+
+def test_only_what_can_hold_a_path_is_looked_at(project: Path, run: Run, tmp_path: Path) -> None:
+    """Every pattern finds in many blocks what it finds among all names, and nothing else."""
+    for number in range(200):
+        path = project / f"d{number % 7}" / "sub" / f"f{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"%d\n" % number * 2000)
+    os.link(project / "d0/sub/f0.txt", project / "hard")
+    assert run("backup").code == 0
+    assert run("restore", "--to", str(tmp_path / "all")).code == 0
+    names = tree(tmp_path / "all")
+    for number, pattern in enumerate(PATTERNS):
+        to = tmp_path / str(number)
+        assert run("restore", "--path", pattern, "--to", str(to)).code == 0, pattern
+        spec = pathspec.GitIgnoreSpec.from_lines([pattern])
+        below_top = {name: name.partition("/")[2] for name in names}
+        wanted = {name for name in names if spec.match_file(name) or spec.match_file(below_top[name])}
+        assert wanted, pattern
+        assert tree(to) == {name: names[name] for name in wanted}, pattern

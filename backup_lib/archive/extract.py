@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 from backup_lib.archive.names import check_link, inner_path
@@ -188,7 +188,9 @@ def extract(reader: Reader, placement: Placement, target: Target, advance: Advan
     Raises `DamageError` where a block or a file does not match its digest, `OSError` where writing fails.
     """
     extractor = _Extractor(reader, placement, target)
-    units = (unit for unit in reader.units() if unit[0].number in placement.blocks)
+    last = max(placement.blocks, default=-1)
+    upto = takewhile(lambda unit: unit[0].number <= last, reader.units())
+    units = (unit for unit in upto if unit[0].number in placement.blocks)
     with in_processes(extractor.take, batches(units), placement.size >= _WORTH_PROCESSES) as results:
         for result in results:
             taken = result if isinstance(result, _Taken) else extractor.take_giant(result)
