@@ -28,6 +28,7 @@ _MOST = 16 << 20
 _PIECE = 1 << 16
 _DIGEST, _MARK = 32, 16
 _NO_MARK = bytes(_MARK)
+_SLASH = ord("/")
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -45,7 +46,7 @@ class _EntryRecord(msgspec.Struct, array_like=True, gc=False):
     """An entry without its digest."""
 
     shared: int
-    """Bytes of the path that are those of the entry before; 0 for the first of a block."""
+    """Bytes of the path, up to a slash, that the entry before begins with; 0 for the first of a block."""
     rest: bytes
     """The other bytes of the path."""
     kind: Kind
@@ -76,9 +77,10 @@ class PackedBlock(msgspec.Struct, frozen=True):
     def _entries(self) -> Iterator[Entry]:
         path, at = b"", 0
         for record in _decoded(_ENTRIES, self.entries):
-            if not 0 <= record.shared <= len(path):
-                raise DamageError("the index has a path that goes on from nothing")
-            path = path[: record.shared] + record.rest
+            shared = record.shared
+            if shared and not (0 < shared <= len(path) and path[shared - 1] == _SLASH):
+                raise DamageError("the index has a path that goes on from no folder of the one before")
+            path = path[:shared] + record.rest
             digest = b""
             if record.kind in ("file", "hardlink"):
                 digest = self.digests[at : at + _DIGEST]

@@ -160,6 +160,7 @@ def test_garbage_is_damage(data: bytes) -> None:
         (1, [(0, b"a", "directory", 0)]),
         (1, [(1, b"a", "file", 0)]),
         (1, [(-1, b"a", "file", 0)]),
+        (2, [(0, b"ab", "file", 0), (1, b"c", "file", 0)]),
         (2, [(0, b"a", "file", 0)]),
         (-1, []),
     ],
