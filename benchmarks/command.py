@@ -20,8 +20,8 @@ __all__ = ["main"]
 
 METHOD = (
     "whole processes, taking turns in one run, another one first each round; before each sample the state is "
-    "put back and everything is synced to disk; caches are warm for all; medians, no sample is dropped; "
-    "peak memory is that of the largest process of a command"
+    "put back, everything is synced to disk, and what the command reads is read once, so that caches are "
+    "warm for all; medians, no sample is dropped; peak memory is that of the largest process of a command"
 )
 
 

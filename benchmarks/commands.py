@@ -52,6 +52,7 @@ class Commands:
             (task(*arguments),),
             self.corpus.path,
             self._ready("store", state),
+            reads=self.corpus.path,
             ours=True,
             results=self.workshop.live / "store",
             check=_files_told,
@@ -76,6 +77,7 @@ class Commands:
             TAR_OF[name],
             self.corpus.path,
             self._ready("plain", None),
+            reads=self.corpus.path,
             results=file,
             to_results=True,
             check=lambda _: _files_listed(self.workshop, file),
@@ -90,6 +92,7 @@ class Commands:
             (("restic", "backup", "--quiet", "--json", *leaving_out, "."),),
             self.corpus.path,
             self._ready("restic", state),
+            reads=self.corpus.path,
             results=self.workshop.live / "restic" / "repository",
             check=lambda text: int(json.loads(text.splitlines()[-1])["total_files_processed"]),
             files=self.corpus.files,
@@ -102,6 +105,7 @@ class Commands:
             (("borg", "create", "-C", "zlib,6", "--exclude", "pp:.git", "::now", "."),),
             self.corpus.path,
             self._ready("borg", state),
+            reads=self.corpus.path,
             results=self.workshop.live / "borg" / "repository",
             check=self._files_in_borg,
             files=self.corpus.files,
@@ -118,14 +122,22 @@ class Commands:
             tar.parent.mkdir(parents=True, exist_ok=True)
             self.workshop.run(self.corpus.path, "tar", "-cf", str(tar), "--exclude=./.git", ".")
         command = (sys.executable, LIMIT, str(tar), str(PROCESSORS))
-        return Contestant("the compressor alone", (command,), self.corpus.path, lambda: None)
+        return Contestant("the compressor alone", (command,), self.corpus.path, _nothing, reads=tar)
 
     # reading back
 
     def reading(self, name: str, *command: str, tool: str | None = None) -> Contestant:
         """Return a command that only reads, where need be what a tool has of `write_all`."""
         ready = self._ready(tool, self.corpus.name) if tool else _nothing
-        return Contestant(name, (command,), self.corpus.path, ready)
+        return Contestant(name, (command,), self.corpus.path, ready, reads=self._read_from(tool))
+
+    def verify(self) -> Contestant:
+        """Return our full verify of the backup of `write_all`."""
+        made = self.ours("verify", "verify", "--version", VERSION, state=self.corpus.name)
+        return replace(made, reads=made.results)
+
+    def _read_from(self, tool: str | None) -> Path:
+        return self.workshop.live / tool if tool else self.archive
 
     def restoring(self, name: str, *command: str, tool: str | None = None, files: int = 0) -> Contestant:
         """Return a command that restores so many files (0: all) into ``out`` on the memory disk."""
@@ -140,7 +152,7 @@ class Commands:
 
         ours = tool == "store"
         folder = self.corpus.path if ours else self.workshop.memory
-        made = Contestant(name, (command,), folder, ready, ours=ours)
+        made = Contestant(name, (command,), folder, ready, reads=self._read_from(tool), ours=ours)
         return replace(made, check=lambda _: _count(out), files=files or self.corpus.files)
 
     def in_out(self, contestant: Contestant) -> Contestant:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchmarks.measure import BenchmarkError, do
 
-__all__ = ["FULL", "QUICK", "Corpora", "Corpus", "Scale", "change", "pristine", "settle", "warm"]
+__all__ = ["FULL", "QUICK", "Corpora", "Corpus", "Scale", "change", "pristine", "settle"]
 
 RECIPE = 3
 """Goes up when a recipe changes: what older ones made is then made again."""
@@ -303,18 +303,3 @@ def change(corpus: Corpus, one_in: int) -> None:
 def settle() -> None:
     """Wait until what changed last is no longer suspiciously new."""
     time.sleep(SETTLING)
-
-
-def warm(path: Path) -> None:
-    """Read everything once, so that no command pays for being the first."""
-    for folder, _, names in os.walk(path):
-        for name in names:
-            file = os.path.join(folder, name)
-            if not os.path.islink(file):
-                _read(file)
-
-
-def _read(path: str) -> None:
-    with open(path, "rb", buffering=0) as file:
-        while file.read(1 << 20):
-            pass

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from benchmarks.commands import TAR_OF, VERSION, Commands, task
-from benchmarks.corpora import Corpus, git, warm
+from benchmarks.corpora import Corpus, git
 from benchmarks.measure import Contestant
 from benchmarks.workshop import Workshop
 
@@ -91,7 +91,6 @@ def first_backup(workshop: Workshop) -> Plan:
         commands.backup(ZSTD, "--format", "zst"),
     ]
     limit = commands.limit()
-    warm(commands.corpus.path)
     return Plan(
         (commands.corpus,),
         _here([*ours, limit, *peers, commands.restic("empty"), commands.borg("empty")]),
@@ -112,9 +111,8 @@ def verify(workshop: Workshop) -> Plan:
     """Plan reading a backup back and proving it."""
     commands = Commands(workshop, workshop.corpus("packages"))
     commands.write_all()
-    warm(workshop.saved("plain", commands.corpus.name))
     archive = str(commands.archive)
-    ours = commands.ours("verify", "verify", "--version", VERSION, state=commands.corpus.name)
+    ours = commands.verify()
     rivals = [
         commands.reading("gzip -t", "gzip", "-t", archive),
         commands.reading("pigz -t", "pigz", "-t", archive),
@@ -129,7 +127,6 @@ def restore(workshop: Workshop) -> Plan:
     """Plan restoring everything on a memory disk."""
     commands = Commands(workshop, workshop.corpus("packages"))
     commands.write_all()
-    warm(workshop.saved("plain", commands.corpus.name))
     archive, out = str(commands.archive), str(workshop.memory / "out")
     ours = task("restore", "--version", VERSION, "--to", out)
     restoring = commands.restoring
@@ -147,7 +144,6 @@ def one_file(workshop: Workshop) -> Plan:
     """Plan restoring one file from the midst of many."""
     commands = Commands(workshop, workshop.corpus("packages"))
     commands.write_all()
-    warm(workshop.saved("plain", commands.corpus.name))
     archive, out, path = str(commands.archive), str(workshop.memory / "out"), commands.one_file()
     ours = task("restore", "--version", VERSION, "--to", out, "--path", f"/{path}")
     restic = ("restic", "restore", "-q", "latest", "--target", out, "--include", f"/{path}")
@@ -168,7 +164,6 @@ def changed(workshop: Workshop) -> Plan:
     state = commands.corpus.name
     commands.write_all()
     workshop.change(commands.corpus, 100)
-    warm(commands.corpus.path)
     borg = commands.borg(state)
     again = replace(borg, stages=((*borg.stages[0][:-2], "::next", "."),), check=None)
     contestants = [commands.backup(FIRST, state=state), commands.restic(state), again]
@@ -180,7 +175,6 @@ def application(workshop: Workshop) -> Plan:
     commands = Commands(workshop, workshop.corpus("application"))
     commands.write_all()
     workshop.change(commands.corpus, 100)
-    warm(commands.corpus.path)
     again = "backup, 1 % changed"
     contestants = [
         commands.backup(FIRST),
@@ -198,10 +192,9 @@ def release(workshop: Workshop) -> Plan:
     commands = Commands(workshop, workshop.corpus("application"))
     commands.write_all()
     workshop.will_change(commands.corpus)
-    warm(commands.corpus.path)
     contestants = [
         commands.backup(FIRST),
-        commands.ours("verify", "verify", "--version", VERSION, state=commands.corpus.name),
+        commands.verify(),
         replace(commands.ours("release", "release", "--version", VERSION), check=None),
     ]
     unreleased = [
@@ -224,8 +217,6 @@ def growth(workshop: Workshop) -> Plan:
     """Plan backups of a tree, and of one ten times as large."""
     small = Commands(workshop, workshop.corpus("tenth"))
     large = Commands(workshop, workshop.corpus("tenfold"))
-    for commands in (small, large):
-        warm(commands.corpus.path)
     contestants = [small.backup("backup of a tenth"), large.backup(FIRST)]
     goal = Goal("ten times the files: times the time", "seconds", (FIRST,), ("backup of a tenth",), most=10.5)
     return Plan((small.corpus, large.corpus), contestants, (goal,))
@@ -234,10 +225,9 @@ def growth(workshop: Workshop) -> Plan:
 def large(workshop: Workshop) -> Plan:
     """Plan backups of large files, half of which compress."""
     commands = Commands(workshop, workshop.corpus("large"))
-    warm(commands.corpus.path)
     peers = [commands.plain(name) for name in ("tar -czf", "tar | pigz", "tar | zstd -3")]
     ours = [commands.backup(FIRST), commands.backup(ZSTD, "--format", "zst")]
-    return Plan((commands.corpus,), _here([*ours, *peers]), (_lean(150, FIRST),))
+    return Plan((commands.corpus,), _here([*ours, *peers]), (_lean(150, FIRST),), most_rounds=1)
 
 
 def million(workshop: Workshop) -> Plan:

@@ -48,6 +48,8 @@ class Contestant:
     """Where it runs."""
     ready: Callable[[], None]
     """Brings about the state that every sample starts from."""
+    reads: Path | None = None
+    """What it reads, a file or folder: read once before each sample, so that caches are warm for all."""
     ours: bool = False
     results: Path | None = None
     """What it writes: a file or folder, whose growth is counted."""
@@ -92,6 +94,18 @@ def archives_in(contestant: Contestant) -> int:
     return sum(size_of(path) for path in contestant.results.rglob("*.tar.*") if not path.is_symlink())
 
 
+def warm(path: Path | None) -> None:
+    """Read a file, or all files below a folder."""
+    if path is None:
+        return
+    below = (os.path.join(folder, name) for folder, _, names in os.walk(path) for name in names)
+    for file in below if path.is_dir() else (str(path),):
+        if not os.path.islink(file):
+            with open(file, "rb", buffering=0) as opened:
+                while opened.read(1 << 20):
+                    pass
+
+
 def sample(contestant: Contestant, env: dict[str, str], checked: bool) -> Sample:
     """Run a contestant once, from its state, with nothing left to be written by anyone before.
 
@@ -103,6 +117,7 @@ def sample(contestant: Contestant, env: dict[str, str], checked: bool) -> Sample
         said = Path(scratch, "stdout")
         output = contestant.results if contestant.to_results and contestant.results else said
         os.sync()
+        warm(contestant.reads)
         taken = _gauged(contestant, output, env)
         text = said.read_text(errors="replace") if said.exists() else ""
     if checked and contestant.check and (found := contestant.check(text)) != contestant.files:
