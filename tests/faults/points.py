@@ -1,0 +1,81 @@
+"""The points of a run at which something can be done to it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .strace import CHANGING, OPENING, Call
+
+__all__ = ["Point", "points_of"]
+
+_STAMP = re.compile(r"(?!2023)[0-9]{8}T[0-9]{6}Z")
+"""In the name of a backup that the run made; those that were there before are of 2023."""
+_SPAN = 30
+"""Seconds from now within which a run gives its archives their names."""
+_NOT_OURS = re.compile(r"(?:.*/)?(?:tasks\.py|__pycache__(?:/.*)?|invoke\.(?:yaml|yml|json|py))")
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The n-th time that a thread makes a call about a path."""
+
+    call: str
+    path: str
+    """As strace is to be told it; the scene's folder is ``SCENE``, a moment is that of the recorded run."""
+    nth: int
+    opens_new: bool
+    """Whether an opening call was to make a file."""
+
+    def __str__(self) -> str:
+        return f"{self.call} of {self.path.removeprefix('SCENE/')}, {self.nth}."
+
+    def paths(self, scene: Path) -> list[str]:
+        """Return what to tell strace for a run that starts now."""
+        path = self.path.replace("SCENE", str(scene), 1)
+        if not _STAMP.search(path):
+            return [path]
+        now = int(time.time())
+        stamps = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + each)) for each in range(_SPAN))
+        return [_STAMP.sub(stamp, path) for stamp in stamps]
+
+
+def points_of(calls: Iterable[Call], scene: Path) -> Iterator[Point]:
+    """Yield the points of a recorded run, in order: every call that opens or changes something of the scene.
+
+    Passed over is what Python and Invoke read to start, before the store is looked at, and what git reads.
+    """
+    began = False
+    seen: Counter[tuple[int, str, str]] = Counter()
+    first: dict[tuple[str, str, int], int] = {}
+    for call in calls:
+        names = tuple(dict.fromkeys((*call.literals, *(path for _, path in call.fds))))
+        for name in names:
+            seen[call.thread, call.name, name] += 1
+            first.setdefault((call.name, name, seen[call.thread, call.name, name]), call.thread)
+        began = began or any("/backups" in path for path in call.about)
+        if not began or not _counts(call, scene):
+            continue
+        for name in names:
+            nth = seen[call.thread, call.name, name]
+            if first[call.name, name, nth] == call.thread:
+                path = name.replace(str(scene), "SCENE", 1)
+                yield Point(call.name, path, nth, "O_CREAT" in call.text)
+                break
+
+
+def _counts(call: Call, scene: Path) -> bool:
+    if call.name not in OPENING + CHANGING:
+        return False
+    inside = [path[len(str(scene)) + 1 :] for path in call.about if path.startswith(f"{scene}/")]
+    if not inside or any(_NOT_OURS.fullmatch(path) for path in inside):
+        return False
+    return not any("/.git" in f"/{path}" for path in inside) or not _only_looks(call)
+
+
+def _only_looks(call: Call) -> bool:
+    return call.name in OPENING and not re.search("O_CREAT|O_WRONLY|O_RDWR", call.text)
