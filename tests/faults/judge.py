@@ -22,6 +22,8 @@ __all__ = ["Seen", "flaws", "leftovers", "look", "sweepings", "torn"]
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _MOMENT = re.compile(r"[_.][0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
+_NOTE = re.compile(rb"_[0-9]{8}T[0-9]{6}Z|[0-9]+ bytes|[0-9a-f]{64}")
+"""What differs in a changelog from one release of the same version to the next."""
 Tree = dict[str, tuple[str, int, str]]
 """Kind, mode, and digest or target, by path."""
 
@@ -85,7 +87,10 @@ def _what(path: Path) -> tuple[str, int, str]:
         return "link", 0, str(path.readlink())
     if stat.S_ISDIR(status.st_mode):
         return "folder", mode, ""
-    return "file", mode, hashlib.sha256(path.read_bytes()).hexdigest()
+    content = path.read_bytes()
+    if path.name == "CHANGELOG.md":
+        content = _NOTE.sub(b"", content)
+    return "file", mode, hashlib.sha256(content).hexdigest()
 
 
 def flaws(before: Seen, after: Seen, now: Seen) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from .strace import CHANGING, OPENING, Call
 
@@ -28,8 +29,8 @@ class Point:
     path: str
     """As strace is to be told it; the scene's folder is ``SCENE``, a moment is that of the recorded run."""
     nth: int
-    opens_new: bool
-    """Whether an opening call was to make a file."""
+    opens: Literal["", "file", "folder", "new file"]
+    """What an opening call was to open; nothing for other calls."""
 
     def __str__(self) -> str:
         return f"{self.call} of {self.path.removeprefix('SCENE/')}, {self.nth}."
@@ -64,8 +65,14 @@ def points_of(calls: Iterable[Call], scene: Path) -> Iterator[Point]:
             nth = seen[call.thread, call.name, name]
             if first[call.name, name, nth] == call.thread:
                 path = name.replace(str(scene), "SCENE", 1)
-                yield Point(call.name, path, nth, "O_CREAT" in call.text)
+                yield Point(call.name, path, nth, _opens(call))
                 break
+
+
+def _opens(call: Call) -> Literal["", "file", "folder", "new file"]:
+    if call.name not in OPENING:
+        return ""
+    return "new file" if "O_CREAT" in call.text else "folder" if "O_DIRECTORY" in call.text else "file"
 
 
 def _counts(call: Call, scene: Path) -> bool:

@@ -27,7 +27,7 @@ CHANGING = (
 _READING = ("read", "pread64", "getdents64")
 _PLACING = ("lseek",)
 
-_LINE = re.compile(r"(\d+) (.*)")
+_LINE = re.compile(r"(\d+) +(.*)")
 _CALL = re.compile(r"(\w+)\((.*)\)\s*= (\?|-?\d+)(.*)")
 _HALF = re.compile(r"(\w+)\((.*) <unfinished \.\.\.>")
 _REST = re.compile(r"<\.\.\. (\w+) resumed>(.*)")

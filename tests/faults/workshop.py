@@ -33,6 +33,7 @@ class Outcome:
 
     code: int
     """Negative: the signal that killed it."""
+    out: str
     err: str
 
 
@@ -75,7 +76,7 @@ class Scene:
             code = int(ended.code or 0)
         finally:
             os.chdir(before)
-        return Outcome(code, err.getvalue())
+        return Outcome(code, out.getvalue(), err.getvalue())
 
     def must(self, task: str, *arguments: str) -> None:
         """Run a task that has to succeed."""
@@ -147,11 +148,10 @@ class Workshop:
             cwd=self.scene.project,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
-        return Outcome(done.returncode, done.stderr)
+        return Outcome(done.returncode, done.stdout, done.stderr)
 
     @property
     def environment(self) -> dict[str, str]:
