@@ -83,14 +83,27 @@ class StoreHeldError(BackupError):
 
 
 @contextmanager
-def translated(error: type[BackupError], doing: str, advice: str = "") -> Iterator[None]:
-    """Turn an ``OSError`` of the body into `error`: what was being done, the cause, what to do."""
+def translated(
+    error: type[BackupError], doing: str, advice: str = "", folder: str | os.PathLike[str] = ""
+) -> Iterator[None]:
+    """Turn an ``OSError`` of the body into `error`: what was being done, the cause, where, what to do.
+
+    Where the cause names no file, or only one below a folder it does not name, `folder` is told.
+    """
     try:
         yield
     except OSError as cause:
-        where = f": {printable(cause.filename)}" if cause.filename is not None else ""
+        where = _where(cause, os.fspath(folder))
         what_to_do = f"; {advice}" if advice else ""
         raise error(f"{doing} failed: {cause.strerror or cause}{where}{what_to_do}") from cause
+
+
+def _where(cause: OSError, folder: str) -> str:
+    name = cause.filename if cause.filename2 is None else cause.filename2  # what something was to become
+    if name is None:
+        return f": {printable(folder)}" if folder else ""
+    inside = bool(folder) and not os.path.isabs(os.fsdecode(name))
+    return f": {printable(name)}{f' in {printable(folder)}' if inside else ''}"
 
 
 def printable(name: bytes | str | os.PathLike[str]) -> str:

@@ -26,7 +26,7 @@ def guarded(store: Path, doing: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        with translated(StoreError, doing, _about_space(store, cause) or advice):
+        with translated(StoreError, doing, _about_space(store, cause) or advice, store):
             raise
 
 

@@ -18,7 +18,7 @@ from backup_lib.workplace import Workplace
 
 from .workshop import Scene
 
-__all__ = ["Seen", "flaws", "leftovers", "look", "sweepings", "torn"]
+__all__ = ["Seen", "flaws", "leftovers", "look", "steady", "sweepings", "torn"]
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _MOMENT = re.compile(r"[_.][0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
@@ -46,7 +46,7 @@ class Seen:
     @property
     def labels(self) -> list[str]:
         """What is listed, without the moments in the names."""
-        return sorted(_MOMENT.sub("", name) for name in self.listed)
+        return sorted(map(steady, self.listed))
 
 
 def look(scene: Scene, outside: Path) -> Seen:
@@ -119,6 +119,11 @@ def _tree_flaws(before: Tree, after: Tree, now: Tree) -> Iterator[str]:
         allowed = (before.get(path), after.get(path))
         if now.get(path) not in allowed:
             yield f"{path} is {now.get(path)}, not {' or '.join(map(str, dict.fromkeys(allowed)))}"
+
+
+def steady(text: str) -> str:
+    """Return a text without the moments in it."""
+    return _MOMENT.sub("", text)
 
 
 def torn(after: Seen, now: Seen, target: str) -> Iterator[str]:

@@ -18,7 +18,10 @@ _STAMP = re.compile(r"(?!2023)[0-9]{8}T[0-9]{6}Z")
 """In the name of a backup that the run made; those that were there before are of 2023."""
 _SPAN = 30
 """Seconds from now within which a run gives its archives their names."""
-_NOT_OURS = re.compile(r"(?:.*/)?(?:tasks\.py|__pycache__(?:/.*)?|invoke\.(?:yaml|yml|json|py))")
+_NOT_OURS = re.compile(
+    r"(?:.*/)?(?:tasks\.py|__pycache__(?:/.*)?|invoke\.(?:yaml|yml|json|py))"
+    r"|demo/\.git/objects/.*"  # git draws names there, and hashes the time
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,8 @@ def points_of(calls: Iterable[Call], scene: Path) -> Iterator[Point]:
 
     Passed over is what Python and Invoke read to start, before the store is looked at, and what git reads.
     """
-    began = False
+    calls = list(calls)
+    began, others = False, _other_programs(calls)
     seen: Counter[tuple[int, str, str]] = Counter()
     first: dict[tuple[str, str, int], int] = {}
     for call in calls:
@@ -59,7 +63,7 @@ def points_of(calls: Iterable[Call], scene: Path) -> Iterator[Point]:
             seen[call.thread, call.name, name] += 1
             first.setdefault((call.name, name, seen[call.thread, call.name, name]), call.thread)
         began = began or any("/backups" in path for path in call.about)
-        if not began or not _counts(call, scene):
+        if not began or not _counts(call, scene) or (call.thread in others and _only_looks(call)):
             continue
         for name in names:
             nth = seen[call.thread, call.name, name]
@@ -79,9 +83,13 @@ def _counts(call: Call, scene: Path) -> bool:
     if call.name not in OPENING + CHANGING:
         return False
     inside = [path[len(str(scene)) + 1 :] for path in call.about if path.startswith(f"{scene}/")]
-    if not inside or any(_NOT_OURS.fullmatch(path) for path in inside):
-        return False
-    return not any("/.git" in f"/{path}" for path in inside) or not _only_looks(call)
+    return bool(inside) and not any(_NOT_OURS.fullmatch(path) for path in inside)
+
+
+def _other_programs(calls: list[Call]) -> set[int]:
+    """Return the threads of other programs than ours, which were started later: of git."""
+    loading = {call.thread for call in calls if "/etc/ld.so.cache" in call.paths}
+    return loading - {calls[0].thread}
 
 
 def _only_looks(call: Call) -> bool:
