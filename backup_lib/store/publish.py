@@ -133,6 +133,7 @@ class DailyDraft(Draft):
         """
         with guarded(self.store, "publishing the backup", "the backup of before stands"):
             self.settle(written)
+            filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
             recorded = False
             try:
                 ledger.append(self.store, publication(self.archive, self.facts(written)), proof)

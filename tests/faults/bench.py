@@ -1,21 +1,24 @@
-"""Killing a command, or failing one of its calls, at one point after the other."""
+"""Killing a command, failing one of its calls, or cutting its power, at one point after the other."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from .jobs import Job
+from .jobs import Crash, Job
 from .judge import Seen, flaws, leftovers, look, steady, sweepings, torn
 from .points import Point, points_of
+from .power import State, put, states_of, steps_of, tree_at
 from .strace import Call, calls_in, injecting, recording
 from .workshop import Outcome, Workshop
 
-__all__ = ["ERRORS", "Bench", "Fault", "Verdict", "faults_of"]
+__all__ = ["ERRORS", "Bench", "Fault", "Verdict"]
 
 _TRIES = 3
 _SYNCS = ("fsync", "fdatasync", "syncfs")
@@ -23,9 +26,8 @@ _FULL = ("ENOSPC", "EDQUOT")
 _READ_ONLY = ("EROFS", "EACCES")
 ERRORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("openat", "openat2"), ("EIO", "EACCES", "EINTR")),
-    **dict.fromkeys(("write", "pwrite64"), ("EIO", *_FULL, "EINTR")),
+    **dict.fromkeys(("write", "pwrite64", "fsync", "fdatasync"), ("EIO", *_FULL, "EINTR")),
     "ftruncate": ("EIO", "EINTR"),
-    **dict.fromkeys(("fsync", "fdatasync"), ("EIO", *_FULL, "EINTR")),
     "syncfs": ("EIO", *_FULL),
     **dict.fromkeys(
         ("rename", "renameat", "renameat2", "link", "linkat", "symlink", "symlinkat", "mkdir", "mkdirat"),
@@ -42,7 +44,7 @@ class Fault:
     """What is done to a run, and where."""
 
     point: Point
-    error: str
+    error: str = ""
     """Name of the error that the call returns; empty where the process is killed instead."""
 
     def __str__(self) -> str:
@@ -53,18 +55,17 @@ class Fault:
         """What strace is told."""
         return f"{f'error={self.error}' if self.error else 'signal=SIGKILL'}:when={self.point.nth}"
 
-
-def faults_of(points: list[Point], kind: Literal["kill", "error"]) -> list[Fault]:
-    """Return every fault of one kind at these points."""
-    if kind == "kill":
-        return [Fault(point, "") for point in points]
-    return [Fault(point, error) for point in points for error in _errors(point)]
+    @property
+    def is_gits(self) -> bool:
+        """Whether it strikes a git that was started, not us."""
+        return "/.git/" in self.point.path
 
 
-def _errors(point: Point) -> tuple[str, ...]:
+def _errors_at(point: Point) -> tuple[str, ...]:
     if point.opens == "folder":
-        return ("EIO", "EACCES")  # opendir(3) may end with EINTR on no file system of this machine's own
-    return (*ERRORS.get(point.call, ()), *(("EROFS", *_FULL) if point.opens == "new file" else ()))
+        return "EIO", "EACCES"  # opening a folder waits for nothing, so nothing interrupts it
+    possible = (*ERRORS.get(point.call, ()), *(("EROFS", *_FULL) if point.opens == "new file" else ()))
+    return tuple(error for error in possible if error != "EINTR" or "/.git/" not in point.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,6 @@ class Verdict:
     fault: str
     flaws: tuple[str, ...]
     """Promises that were broken; none, if all is well."""
-    code: int
-    """Exit code; negative for a signal."""
 
 
 class Bench:
@@ -88,31 +87,68 @@ class Bench:
         self._template = workshop.folder / f"template-{job.name}"
         with workshop.building(self._template) as scene:
             job.build(scene)
-        self._before = self._look()
+        if job.crash:
+            self._crash(job.crash)
         workshop.reset(self._template)
+        self._before = self._look()
+        self._start = tree_at(scene.folder)
         self._clean = workshop.run(recording(workshop.log), job.arguments)
         if self._clean.code:
             raise RuntimeError(f"{job.name} fails by itself: {self._clean.err}")
-        self.calls: list[Call] = list(calls_in(workshop.log, str(scene.project)))
-        """Every call of the clean run."""
+        self._calls = list(calls_in(workshop.log, str(scene.project)))
+        self._steps = steps_of(self._calls, scene.folder, self._start)
         self._after = self._look()
+        self._git = workshop.folder / f"git-{job.name}"
+        shutil.copytree(scene.project / ".git", self._git)
 
-    @property
-    def points(self) -> list[Point]:
-        """The points of the clean run."""
-        return list(points_of(self.calls, self._workshop.scene.folder))
+    def _crash(self, crash: Crash) -> None:
+        """Let the template be what a killed command leaves of it."""
+        workshop = self._workshop
+        scene = workshop.reset(self._template)
+        today = time.strftime("%Y-%m-%d", time.gmtime())
+        path = str(scene.store / crash.path.format(today=today))
+        traced = injecting(workshop.log, [path], crash.call, "signal=SIGKILL:when=1")
+        outcome = workshop.run(traced, crash.arguments)
+        if outcome.code != -signal.SIGKILL:
+            raise RuntimeError(f"{self._job.name} cannot begin: {crash} ended with {outcome.code}")
+        shutil.rmtree(self._template)
+        shutil.copytree(scene.folder, self._template, symlinks=True)
+
+    def kills(self) -> list[Fault]:
+        """Return every point at which it can be killed."""
+        return [Fault(point) for point in self._points()]
+
+    def errors(self) -> list[Fault]:
+        """Return every error of every call."""
+        return [Fault(point, error) for point in self._points() for error in _errors_at(point)]
+
+    def _points(self) -> list[Point]:
+        return list(points_of(self._calls, self._workshop.scene.folder))
+
+    def states(self, samples: int) -> list[State]:
+        """Return the states that a power cut may leave, `samples` of them at each moment drawn by lot."""
+        return list(states_of(self._start, self._steps, samples))
 
     def _look(self) -> Seen:
         return look(self._workshop.scene, self._workshop.judge)
 
-    def face(self, fault: Fault) -> Verdict:
+    def strike(self, fault: Fault) -> Verdict:
         """Run the command with a fault, and judge what it leaves; then let the next run make up for it."""
-        outcome, injected = self._strike(fault)
-        found = [] if injected else ["the point was not reached"]
-        found += self._judge(fault, outcome, injected)
-        return Verdict(self._job.name, str(fault), tuple(found), outcome.code)
+        outcome, struck = self._run_with(fault)
+        found = [] if struck else ["the point was not reached"]
+        now = self._look()
+        found += self._flaws(now)
+        if now.unreadable:
+            found.append(f"{now.unreadable} lines of the ledger cannot be read")
+        if outcome.code >= 0:
+            found += _Ending(fault, struck, self._clean, outcome).flaws()
+            found += self._state_flaws(fault, outcome, now)
+        if struck and struck.name in _SYNCS and fault.error not in ("", "EINTR"):
+            found += self._sync_flaws(struck)
+        found += [f"afterwards: {what}" for what in self._next_flaws(now)]
+        return Verdict(self._job.name, str(fault), tuple(found))
 
-    def _strike(self, fault: Fault) -> tuple[Outcome, Call | None]:
+    def _run_with(self, fault: Fault) -> tuple[Outcome, Call | None]:
         """Run the command with a fault; again, where a slow machine let the moment pass."""
         workshop, project = self._workshop, str(self._workshop.scene.project)
         for _ in range(_TRIES):
@@ -125,95 +161,137 @@ class Bench:
                     return outcome, call
         return outcome, None
 
-    def _judge(self, fault: Fault, outcome: Outcome, injected: Call | None) -> Iterator[str]:
+    def wake(self, state: State) -> Verdict:
+        """Judge a state that a power cut left; then let the next run make up for it."""
+        scene = self._workshop.reset(self._template)
+        put(state.tree, self._start, scene.folder)
+        if state.after % 2 and self._job.task == "release":  # git syncs no tag, so it is there or not
+            shutil.rmtree(scene.project / ".git")
+            shutil.copytree(self._git, scene.project / ".git")
         now = self._look()
-        yield from self._flaws(now)
-        if outcome.code >= 0:
-            yield from self._exit_flaws(fault, outcome, injected, now)
-        if injected and injected.name in _SYNCS and fault.error and fault.error != "EINTR":
-            yield from self._sync_flaws(injected)
-        yield from (f"afterwards: {what}" for what in self._next_flaws(now))
+        found = list(self._flaws(now.without_modes()))
+        if state.after == len(self._steps):
+            found += self._not_lasting(now)
+        found += [f"afterwards: {what}" for what in self._next_flaws(now)]
+        what = f"power cut after step {state.after} of {len(self._steps)}, {state.how}"
+        return Verdict(self._job.name, what, tuple(found))
+
+    def _not_lasting(self, now: Seen) -> Iterator[str]:
+        """Yield what did not last although the run had said that it is done."""
+        if now.without_modes().whole_tree() != self._after.without_modes().whole_tree():
+            yield "what it wrote outside the store did not last"
+        yield from (f"{label} did not last" for label in {*self._after.labels} - {*now.labels})
+        proved = set(map(steady, now.proved))
+        yield from (f"the proof of {name} did not last" for name in {*map(steady, self._after.proved)} - proved)
 
     def _flaws(self, now: Seen) -> Iterator[str]:
-        yield from flaws(self._before, self._after, now)
+        before, after = self._before, self._after
+        if not any(mode for _, mode, _ in now.tree.values()):
+            before, after = before.without_modes(), after.without_modes()
+        yield from flaws(before, after, now)
         if self._job.target:
-            yield from torn(self._after, now, self._job.target)
+            yield from torn(after, now, self._job.target)
 
-    def _exit_flaws(self, fault: Fault, outcome: Outcome, injected: Call | None, now: Seen) -> Iterator[str]:
-        """Yield what is wrong with how a run ended that was not killed."""
-        usual = steady(self._clean.err).splitlines()
-        said = [line for line in outcome.err.splitlines() if steady(line) not in usual]
-        if "Traceback" in outcome.err or "unexpected " in outcome.err:
-            yield f"it did not expect this: {said[-1:]}"
-        if outcome.code == 0:
-            if now.labels != self._after.labels or now.tree != self._after.tree:
-                yield "it ended with 0, but is not done"
-            if fault.error == "EINTR" and said:
-                yield f"it did not just try again: {said}"
-            return
-        if fault.error == "EINTR":
-            yield f"it did not just try again, but ended with {outcome.code}: {said}"
-            return
-        if outcome.code not in (1, 3, 4):
-            yield f"it ended with {outcome.code}: {said}"
-        if outcome.code == 3:
-            yield from self._incomplete_flaws(outcome, injected, now)
-        elif outcome.code == 4 and not said:
-            yield from () if "damaged" in outcome.out else (f"it does not tell the damage: {outcome.out}",)
-        elif len(said) != 1:
-            yield f"it said {len(said)} lines: {said}"
-        elif fault.error and outcome.code == 1:
-            yield from _told_badly(fault, said[0])
-        if fault.point.call not in ("unlink", "unlinkat", "rmdir"):
+    def _state_flaws(self, fault: Fault, outcome: Outcome, now: Seen) -> Iterator[str]:
+        """Yield what a run left that had the time to put everything right before it ended."""
+        is_done = now.labels == self._after.labels and now.whole_tree() == self._after.whole_tree()
+        if outcome.code == 0 and not is_done:
+            yield "it ended with 0, but is not done"
+        if outcome.code == 3 and now.labels != self._after.labels:
+            yield "it ended with 3, but nothing is published"
+        if outcome.code and fault.point.call not in ("unlink", "unlinkat", "rmdir"):
             yield from (f"{path} was left behind" for path in leftovers(now))
 
-    def _incomplete_flaws(self, outcome: Outcome, injected: Call | None, now: Seen) -> Iterator[str]:
-        if now.labels != self._after.labels:
-            yield "it ended with 3, but nothing is published"
-        if injected and not any(Path(path).name in outcome.out + outcome.err for path in injected.paths):
-            yield f"it does not tell what is not in it: {outcome.out}"
-
-    def _sync_flaws(self, injected: Call) -> Iterator[str]:
+    def _sync_flaws(self, struck: Call) -> Iterator[str]:
         """Yield what was synced again although that had failed."""
-        again = False
+        failed = False
         for call in calls_in(self._workshop.log, str(self._workshop.scene.project)):
-            if again and call.name in _SYNCS and call.fds == injected.fds:
+            if failed and call.name in _SYNCS and call.fds[0][1] == struck.fds[0][1]:
                 yield f"{call.name} of {call.fds[0][1]} was called again"
-            again = again or call.injected
+            failed = failed or call.injected
 
     def _next_flaws(self, now: Seen) -> Iterator[str]:
-        """Yield what is wrong after the next run."""
-        if self._job.target and any(path.startswith(f"{self._job.target}/") for path in now.tree):
-            yield from sweepings(now)
-            return
-        outcome = self._workshop.scene.invoke(*self._job.arguments)
-        for lock in (self._workshop.scene.project / ".git").rglob("*.lock"):
-            # A git that was killed leaves its own lock, and says so; to remove it is a person's to decide.
-            if outcome.code != 1 or lock.name not in outcome.err:
-                yield f"the next run ended with {outcome.code} though {lock} is there: {outcome.err}"
-            lock.unlink()
-            outcome = self._workshop.scene.invoke(*self._job.arguments)
-        if outcome.code:
-            yield f"the next run ended with {outcome.code}: {outcome.err.strip()}"
-        then = self._look()
-        yield from self._lasting(then)
-        yield from sweepings(then)
+        """Yield what is wrong once the command has been run again, and then another that writes."""
+        scene = self._workshop.scene
+        if not self._job.target or self._job.target not in now.tree:
+            outcome = self._run_again()
+            if outcome.code:
+                yield f"the next run ended with {outcome.code}: {outcome.err.strip()}"
+            now = self._look()
+            yield from self._lost(now)
+        if leftovers(now):  # the run had nothing left to write
+            scene.must("backup", "--version", "9.0.0")
+            now = self._look()
+            yield from self._lost(now)
+        yield from sweepings(now)
 
-    def _lasting(self, then: Seen) -> Iterator[str]:
-        """Yield what is wrong once it ran again: it may have made one backup more."""
-        for flaw in flaws(self._before, self._after, then):
+    def _run_again(self) -> Outcome:
+        scene = self._workshop.scene
+        outcome = scene.invoke(*self._job.arguments)
+        for lock in (scene.project / ".git").rglob("*.lock"):
+            # A git that was killed leaves its own lock, and says so; a person has to remove it.
+            if outcome.code != 1 or lock.name not in outcome.err:
+                raise RuntimeError(f"{lock} is there, but {outcome}")
+            lock.unlink()
+            outcome = scene.invoke(*self._job.arguments)
+        return outcome
+
+    def _lost(self, then: Seen) -> Iterator[str]:
+        """Yield what is wrong after more runs, which may have made more backups."""
+        before, after = self._before.without_modes(), self._after.without_modes()
+        for flaw in flaws(before, after, then.without_modes()):
             if not flaw.endswith("is listed too often"):
                 yield flaw
-        yield from (
-            f"{label} is missing" for label in {*self._after.labels} - {*then.labels}
-        )
+        yield from (f"{label} is missing" for label in {*after.labels} - {*then.labels})
 
 
-def _told_badly(fault: Fault, line: str) -> Iterator[str]:
-    cause = os.strerror(getattr(errno, fault.error))
-    if "/.git/" in fault.point.path:
-        return  # git's own words
-    if cause not in line and fault.error not in ("ENOSPC", "EDQUOT"):
-        yield f"it does not tell the cause: {line}"
-    if "/" not in line:
-        yield f"it does not tell where: {line}"
+@dataclass(frozen=True, slots=True)
+class _Ending:
+    """How a run ended that was not killed."""
+
+    fault: Fault
+    struck: Call | None
+    clean: Outcome
+    """How a run without fault ends."""
+    outcome: Outcome
+
+    @property
+    def said(self) -> list[str]:
+        """The lines on stderr that a run without fault does not say."""
+        usual = steady(self.clean.err).splitlines()
+        return [line for line in self.outcome.err.splitlines() if steady(line) not in usual]
+
+    def flaws(self) -> Iterator[str]:
+        """Yield what a person could not make sense of."""
+        code, said = self.outcome.code, self.said
+        if "Traceback" in self.outcome.err or "unexpected " in self.outcome.err:
+            yield f"it did not expect this: {said[-1:]}"
+        if self.fault.error == "EINTR" and (code or said):
+            yield f"it did not just try again, but ended with {code}: {said}"
+        elif code == 1:
+            yield from self._refusal_flaws()
+        elif code == 3:
+            yield from self._incomplete_flaws()
+        elif code == 4 and "damaged" not in self.outcome.out + self.outcome.err:
+            yield f"it does not tell the damage: {said}"
+        elif code not in (0, 4):
+            yield f"it ended with {code}: {said}"
+
+    def _refusal_flaws(self) -> Iterator[str]:
+        if len(self.said) != 1:
+            yield f"it said {len(self.said)} lines: {self.said}"
+        elif self.fault.error and not self.fault.is_gits:
+            line = self.said[0]
+            told = _FULL_LINE in line or os.strerror(getattr(errno, self.fault.error)) in line
+            if not told:
+                yield f"it does not tell the cause: {line}"
+            if "/" not in line:
+                yield f"it does not tell where: {line}"
+
+    def _incomplete_flaws(self) -> Iterator[str]:
+        text = self.outcome.out + self.outcome.err
+        if self.struck and not any(Path(path).name in text for path in self.struck.paths):
+            yield f"it does not tell what is not in it: {text}"
+
+
+_FULL_LINE = "more are needed"

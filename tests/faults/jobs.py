@@ -7,11 +7,21 @@ from dataclasses import dataclass
 
 from .workshop import Scene, moment
 
-__all__ = ["JOBS", "LONG_AGO", "Job"]
+__all__ = ["JOBS", "LONG_AGO", "Crash", "Job"]
 
 _DAY = 86_400  # seconds
 LONG_AGO = 1_700_000_000
 """When the backups that are there already were made: 2023-11-14, seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A command that was killed at one of its calls."""
+
+    arguments: tuple[str, ...]
+    call: str
+    path: str
+    """Below the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +34,8 @@ class Job:
     """Fills an empty scene with the state that the command starts from."""
     target: str = ""
     """The new folder beside the project that it restores into."""
+    crash: Crash | None = None
+    """What was killed before, so that it starts from what that left."""
 
     @property
     def task(self) -> str:
@@ -62,6 +74,13 @@ def _versions(scene: Scene, *versions: str) -> None:
 def _two_releases(scene: Scene) -> None:
     _project(scene)
     _versions(scene, "1.0.0", "1.1.0")
+
+
+def _unproved(scene: Scene) -> None:
+    """Make two releases, and a third that nobody has proved yet."""
+    _two_releases(scene)
+    with moment(LONG_AGO + _DAY):
+        scene.must("backup", "--version", "1.2.0")
 
 
 def _no_store(scene: Scene) -> None:
@@ -113,5 +132,15 @@ JOBS = (
         _over_something),
     Job("restore-in-place", ("restore", "--version", "1.0.0", "--in-place"), _two_releases),
     Job("release", ("release", "--version", "1.2.0"), _two_releases),
-    Job("verify", ("verify", "--all"), _two_releases),
+    Job("verify", ("verify", "--all"), _unproved),
+    Job("after-killed-folder", ("backup", "--version", "1.2.0"), _no_store,
+        crash=Crash(("backup", "--version", "1.2.0"), "openat", "v1.2.0")),
+    Job("after-killed-backup", ("backup", "--version", "1.2.0"), _two_releases,
+        crash=Crash(("backup", "--version", "1.2.0"), "rename", "v1.2.0/.MANIFEST.txt.00000002.partial")),
+    Job("after-killed-record", ("backup", "--version", "1.2.0"), _no_store,
+        crash=Crash(("backup", "--version", "1.2.0"), "write", "ledger.jsonl")),
+    Job("after-killed-daily", ("backup", "--daily"), _no_store,
+        crash=Crash(("backup", "--daily"), "rename", ".{today}.tar.gz.00000001.partial")),
+    Job("after-killed-clean", ("clean", "--keep", "1"), _many,
+        crash=Crash(("clean", "--keep", "1"), "unlink", "v1.0.0/demo_v1.0.0_20231114T221320Z.tar.gz")),
 )  # fmt: skip

@@ -7,7 +7,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from backup_lib.progress import Silent
@@ -22,10 +22,10 @@ __all__ = ["Seen", "flaws", "leftovers", "look", "steady", "sweepings", "torn"]
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _MOMENT = re.compile(r"[_.][0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
-_NOTE = re.compile(rb"_[0-9]{8}T[0-9]{6}Z|[0-9]+ bytes|[0-9a-f]{64}")
+_NOTE = re.compile(rb"_[0-9]{8}T[0-9]{6}Z(-[0-9]+)?|[0-9]+ bytes|[0-9a-f]{64}")
 """What differs in a changelog from one release of the same version to the next."""
 Tree = dict[str, tuple[str, int, str]]
-"""Kind, mode, and digest or target, by path."""
+"""Kind, mode, and digest or target, by path; the mode is 0 where modes are not looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +42,25 @@ class Seen:
     """Those of them that are proved."""
     unsound: tuple[str, ...]
     """What a full verification of the listed ones, and of those that should be there, finds."""
+    unreadable: int
+    """Lines of the ledger that cannot be read."""
+
+    def without_modes(self) -> Seen:
+        """Return the same, as if all files and folders had the same mode."""
+        return replace(self, tree=_without_modes(self.tree), store=_without_modes(self.store))
+
+    def whole_tree(self) -> Tree:
+        """Return what stands outside the store, without temporary files."""
+        return {path: what for path, what in self.tree.items() if not _is_partial(path)}
 
     @property
     def labels(self) -> list[str]:
         """What is listed, without the moments in the names."""
         return sorted(map(steady, self.listed))
+
+
+def _without_modes(tree: Tree) -> Tree:
+    return {path: (kind, 0, content) for path, (kind, _, content) in tree.items()}
 
 
 def look(scene: Scene, outside: Path) -> Seen:
@@ -61,14 +75,13 @@ def look(scene: Scene, outside: Path) -> Seen:
         facts = place.store.expected(backup)
         if facts and ledger.proved(backup.name, facts.sha256):
             proved.append(backup.name)
-    if ledger.unreadable:
-        unsound.append(f"lines {ledger.unreadable} of the ledger cannot be read")
     return Seen(
         tree=dict(_tree(scene.folder, skip=(scene.store, scene.project / ".git"))),
         store={name: what for name, what in _tree(scene.store) if name != ".lock"},
         listed=tuple(backup.name for backup in backups),
         proved=frozenset(proved),
         unsound=tuple(unsound),
+        unreadable=len(ledger.unreadable),
     )
 
 

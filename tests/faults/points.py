@@ -41,7 +41,7 @@ class Point:
     def paths(self, scene: Path) -> list[str]:
         """Return what to tell strace for a run that starts now."""
         path = self.path.replace("SCENE", str(scene), 1)
-        if not _STAMP.search(path):
+        if not _STAMP.search(path) or any(scene.rglob(Path(path).name)):
             return [path]
         now = int(time.time())
         stamps = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + each)) for each in range(_SPAN))
