@@ -124,7 +124,10 @@ def _is_there(folder: Folder, facts: Facts) -> bool:
 
 
 def _record_unknown(store: Path, book: Ledger) -> None:
-    """Put into the ledger what a manifest proves to be published, oldest first."""
+    """Put into the ledger what a manifest proves to be published, oldest first.
+
+    Whoever gave it its name was perhaps killed before that would outlast a power cut.
+    """
     unknown = [
         (folder.facts.created, folder.prefix + folder.facts.archive, folder.facts)
         for folder in folders(store)
@@ -132,6 +135,8 @@ def _record_unknown(store: Path, book: Ledger) -> None:
     ]
     if unknown:
         unknown.sort(key=lambda found: found[:2])
+        for _, name, _ in unknown:
+            filesystem.sync_folder((store / name).parent)
         ledger.append(store, *(publication(name, facts, "recovered") for _, name, facts in unknown))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 from .jobs import Crash, Job
 from .judge import Seen, flaws, leftovers, look, steady, sweepings, torn
 from .points import Point, points_of
-from .power import State, put, states_of, steps_of, tree_at
+from .power import State, left, put, states_of, steps_of, tree_at
 from .strace import Call, calls_in, injecting, recording
 from .workshop import Outcome, Workshop
 
@@ -87,32 +86,37 @@ class Bench:
         self._template = workshop.folder / f"template-{job.name}"
         with workshop.building(self._template) as scene:
             job.build(scene)
-        if job.crash:
-            self._crash(job.crash)
-        workshop.reset(self._template)
+        self._origin = tree_at(scene.folder)
         self._before = self._look()
+        crashed = self._crash(job.crash) if job.crash else []
+        workshop.reset(self._template)
         self._start = tree_at(scene.folder)
-        self._clean = workshop.run(recording(workshop.log), job.arguments)
-        if self._clean.code:
-            raise RuntimeError(f"{job.name} fails by itself: {self._clean.err}")
-        self._calls = list(calls_in(workshop.log, str(scene.project)))
-        self._steps = steps_of(self._calls, scene.folder, self._start)
+        self._clean, self._calls = self._recorded(job.arguments)
         self._after = self._look()
+        self._first = len(steps_of(crashed, scene.folder, self._origin))
+        self._steps = steps_of([*crashed, *self._calls], scene.folder, self._origin)
         self._git = workshop.folder / f"git-{job.name}"
         shutil.copytree(scene.project / ".git", self._git)
 
-    def _crash(self, crash: Crash) -> None:
-        """Let the template be what a killed command leaves of it."""
+    def _recorded(self, arguments: tuple[str, ...]) -> tuple[Outcome, list[Call]]:
+        """Run a command that has to succeed; return its calls, too."""
         workshop = self._workshop
-        scene = workshop.reset(self._template)
-        today = time.strftime("%Y-%m-%d", time.gmtime())
-        path = str(scene.store / crash.path.format(today=today))
-        traced = injecting(workshop.log, [path], crash.call, "signal=SIGKILL:when=1")
-        outcome = workshop.run(traced, crash.arguments)
-        if outcome.code != -signal.SIGKILL:
-            raise RuntimeError(f"{self._job.name} cannot begin: {crash} ended with {outcome.code}")
+        outcome = workshop.run(recording(workshop.log), arguments)
+        if outcome.code:
+            raise RuntimeError(f"{arguments} fails by itself: {outcome.err}")
+        return outcome, list(calls_in(workshop.log, str(workshop.scene.project)))
+
+    def _crash(self, crash: Crash) -> list[Call]:
+        """Let the template be what a killed command leaves of it; return the calls it had made."""
+        scene = self._workshop.reset(self._template)
+        _, calls = self._recorded(crash.arguments)
+        path = str(scene.store / crash.path.format(today=time.strftime("%Y-%m-%d", time.gmtime())))
+        made = calls[: crash.place(calls, path)]
+        self._workshop.reset(self._template)
+        put(left(self._origin, steps_of(made, scene.folder, self._origin), {}), self._origin, scene.folder)
         shutil.rmtree(self._template)
         shutil.copytree(scene.folder, self._template, symlinks=True)
+        return made
 
     def kills(self) -> list[Fault]:
         """Return every point at which it can be killed."""
@@ -127,7 +131,7 @@ class Bench:
 
     def states(self, samples: int) -> list[State]:
         """Return the states that a power cut may leave, `samples` of them at each moment drawn by lot."""
-        return list(states_of(self._start, self._steps, samples))
+        return list(states_of(self._origin, self._steps, self._first, samples))
 
     def _look(self) -> Seen:
         return look(self._workshop.scene, self._workshop.judge)
@@ -218,11 +222,10 @@ class Bench:
             if outcome.code:
                 yield f"the next run ended with {outcome.code}: {outcome.err.strip()}"
             now = self._look()
-            yield from self._lost(now)
-        if leftovers(now):  # the run had nothing left to write
+        if leftovers(now):  # the run had nothing to write
             scene.must("backup", "--version", "9.0.0")
             now = self._look()
-            yield from self._lost(now)
+        yield from self._lost(now)
         yield from sweepings(now)
 
     def _run_again(self) -> Outcome:

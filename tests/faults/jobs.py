@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .strace import Call
 from .workshop import Scene, moment
 
 __all__ = ["JOBS", "LONG_AGO", "Crash", "Job"]
@@ -21,7 +22,13 @@ class Crash:
     arguments: tuple[str, ...]
     call: str
     path: str
-    """Below the store."""
+    """Below the store; ``{today}`` is the date."""
+    nth: int = 1
+
+    def place(self, calls: Sequence[Call], path: str) -> int:
+        """Return the number of the call at which it is killed, `path` being the whole one."""
+        fitting = [number for number, call in enumerate(calls) if call.name == self.call and path in call.about]
+        return fitting[self.nth - 1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,14 +140,22 @@ JOBS = (
     Job("restore-in-place", ("restore", "--version", "1.0.0", "--in-place"), _two_releases),
     Job("release", ("release", "--version", "1.2.0"), _two_releases),
     Job("verify", ("verify", "--all"), _unproved),
-    Job("after-killed-folder", ("backup", "--version", "1.2.0"), _no_store,
-        crash=Crash(("backup", "--version", "1.2.0"), "openat", "v1.2.0")),
+    Job("after-killed-folder", ("backup", "--version", "1.2.0"), _two_releases,
+        crash=Crash(("backup", "--version", "1.2.0"), "fsync", "")),
     Job("after-killed-backup", ("backup", "--version", "1.2.0"), _two_releases,
         crash=Crash(("backup", "--version", "1.2.0"), "rename", "v1.2.0/.MANIFEST.txt.00000002.partial")),
+    Job("after-killed-commit", ("backup", "--version", "1.3.0"), _two_releases,
+        crash=Crash(("backup", "--version", "1.2.0"), "fsync", "v1.2.0", 3)),
+    Job("verify-after-killed-commit", ("verify", "--all"), _two_releases,
+        crash=Crash(("backup", "--version", "1.2.0"), "fsync", "v1.2.0", 3)),
     Job("after-killed-record", ("backup", "--version", "1.2.0"), _no_store,
         crash=Crash(("backup", "--version", "1.2.0"), "write", "ledger.jsonl")),
+    Job("verify-after-killed-record", ("verify", "--all"), _no_store,
+        crash=Crash(("backup", "--version", "1.2.0"), "fsync", "ledger.jsonl")),
     Job("after-killed-daily", ("backup", "--daily"), _no_store,
-        crash=Crash(("backup", "--daily"), "rename", ".{today}.tar.gz.00000001.partial")),
+        crash=Crash(("backup", "--daily"), "rename", "{today}.tar.gz")),
+    Job("verify-after-killed-daily", ("verify", "--all"), _no_store,
+        crash=Crash(("backup", "--daily"), "fsync", "", 3)),
     Job("after-killed-clean", ("clean", "--keep", "1"), _many,
         crash=Crash(("clean", "--keep", "1"), "unlink", "v1.0.0/demo_v1.0.0_20231114T221320Z.tar.gz")),
 )  # fmt: skip

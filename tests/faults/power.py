@@ -20,7 +20,7 @@ from typing import Literal
 
 from .strace import OPENING, Call
 
-__all__ = ["State", "Step", "Tree", "put", "states_of", "steps_of", "tree_at"]
+__all__ = ["State", "Step", "Tree", "left", "put", "states_of", "steps_of", "tree_at"]
 
 SECTOR = 512
 """Bytes that a disk writes whole."""
@@ -30,7 +30,7 @@ _TEARS = 4
 Node = bytes | str | None
 """Content of a file, target of a link, or None for a folder."""
 Tree = dict[str, Node]
-"""What stands where, by path below the scene."""
+"""What stands where, by path below the scene, whose own is empty."""
 Fate = Literal["done", "lost", "zeros"] | int
 """What became of a step; a number is how many bytes of a write are there, the others being zeros."""
 
@@ -174,13 +174,20 @@ class _Recorder:
         elif call.name.startswith("symlink"):
             yield self._make(call, path, call.data.decode())
         elif call.name.startswith("rename"):
-            self.names[path] = self.names.pop(old[0])
-            yield Step("move", self.names[path], path, old[0], call=call.name)
+            inode = self.names[old[0]]
+            _move(self.names, old[0], path)
+            yield Step("move", inode, path, old[0], call=call.name)
         elif call.name.startswith("link"):
             self.names[path] = self.names[old[0]]
             yield Step("make", self.names[path], path, node=self.nodes[self.names[path]], call=call.name)
         elif call.name.startswith(("unlink", "rmdir")):
             yield Step("remove", self.names.pop(path), path, call=call.name)
+
+
+def _move(names: dict[str, int], old: str, new: str) -> None:
+    """Give what is called `old`, and everything below it, its new name."""
+    for name in [name for name in names if name == old or name.startswith(f"{old}/")]:
+        names[new + name[len(old) :]] = names.pop(name)
 
 
 def steps_of(calls: Iterable[Call], top: Path, start: Tree) -> list[Step]:
@@ -240,7 +247,7 @@ def _place(path: Path, node: Node) -> None:
             path.chmod(0o600)
 
 
-def _left(start: Tree, steps: Sequence[Step], fates: dict[int, Fate]) -> Tree:
+def left(start: Tree, steps: Sequence[Step], fates: dict[int, Fate]) -> Tree:
     """Return what stands after the steps, where those in `fates` did not simply happen."""
     names = {path: number for number, path in enumerate(start)}
     nodes: dict[int, Node] = dict(enumerate(start.values()))
@@ -249,9 +256,9 @@ def _left(start: Tree, steps: Sequence[Step], fates: dict[int, Fate]) -> Tree:
         nodes.setdefault(step.inode, step.node)
         if fate == "lost":
             continue
-        if step.kind in ("make", "move"):
-            if names.get(step.old) == step.inode:
-                del names[step.old]
+        if step.kind == "move" and names.get(step.old) == step.inode:
+            _move(names, step.old, step.path)
+        elif step.kind in ("make", "move"):
             names[step.path] = step.inode
         elif step.kind == "remove":
             names.pop(step.path, None)
@@ -305,14 +312,17 @@ def _fate(step: Step, dice: random.Random) -> Fate:
     return dice.choice(("done", "lost", "zeros", dice.choice(_tears(step))))
 
 
-def states_of(start: Tree, steps: Sequence[Step], samples: int) -> Iterator[State]:
-    """Yield every state that a power cut may leave, each once, with some drawn by lot (always the same ones)."""
+def states_of(start: Tree, steps: Sequence[Step], first: int, samples: int) -> Iterator[State]:
+    """Yield the states that a power cut after `first` steps or more may leave, each once.
+
+    `samples` of them at each moment are drawn by lot, always the same ones.
+    """
     seen: set[bytes] = set()
     dice = random.Random(len(steps))
-    for after in range(len(steps) + 1):
+    for after in range(first, len(steps) + 1):
         done = steps[:after]
         for how, fates in _plans(done, dice, samples):
-            tree = _left(start, done, fates)
+            tree = left(start, done, fates)
             # What must be there when the run is over depends on whether it was over.
             mark = hashlib.sha256(repr((after == len(steps), sorted(tree.items()))).encode()).digest()
             if mark not in seen:
