@@ -179,7 +179,7 @@ def _back_up_for_safety(workplace: Workplace) -> Backup:
 
 
 def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
-    with translated(RestoreError, "restoring"), open_for_reading(path) as (read_at, size):
+    with translated(RestoreError, "restoring", folder=path), open_for_reading(path) as (read_at, size):
         reader = open_archive(read_at, size)
         if reader is None and request.archive is None and _is_managed(workplace, path):
             raise DamageError("its index is missing, so it was cut off or replaced")
@@ -196,10 +196,11 @@ def _restore_job(workplace: Workplace, request: Request, job: _Job) -> Restored:
         )
     to = _target_of(workplace, request, job.path)
     unchanged: list[bytes] = []
-    if os.path.lexists(to):
-        unchanged = _merge(workplace, request, job, to)
-    elif not workplace.dry_run:
-        _restore_new(workplace, job, to)
+    with translated(RestoreError, "restoring", folder=to):
+        if os.path.lexists(to):
+            unchanged = _merge(workplace, request, job, to)
+        elif not workplace.dry_run:
+            _restore_new(workplace, job, to)
     return Restored(
         archive=str(job.path),
         to=str(to),
