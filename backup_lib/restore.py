@@ -20,7 +20,7 @@ import msgspec
 import backup_lib
 from backup_lib.archive.extract import Placement, Wish, extract, extract_plain, place, place_plain
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
-from backup_lib.archive.target import Target
+from backup_lib.archive.target import Target, is_unnamed
 from backup_lib.backup import Order, back_up
 from backup_lib.errors import (
     DamageError,
@@ -29,7 +29,14 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.filesystem import OPEN_DIRECTORY, remove_tree, rename_new, sync_file_system, sync_folder
+from backup_lib.filesystem import (
+    OPEN_DIRECTORY,
+    open_beneath,
+    remove_tree,
+    rename_new,
+    sync_file_system,
+    sync_folder,
+)
 from backup_lib.hooks import found_hooks, run_hook
 from backup_lib.progress import Advance
 from backup_lib.project.version import parse_version, project_version
@@ -348,12 +355,44 @@ def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> list[
             return [
                 path for path, (_, digest) in contents if target.keep_equal and target.holds(path, digest)
             ]
+        _sweep_beside(folder, job.placement)
         with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
             job.write(target, advance)
         sync_file_system(folder)
         return target.kept
     finally:
         os.close(folder)
+
+
+def _sweep_beside(folder: int, placement: Placement) -> None:
+    """Remove what a killed restore into the same folder left beside the files that will be written.
+
+    Whoever restores into a folder holds it shared until the end; as long as another one does, all stays.
+    """
+    beside: dict[bytes, set[bytes]] = {}
+    for path in placement.places():
+        parent, _, name = path.rpartition(b"/")
+        beside.setdefault(parent, set()).add(name)
+    with suppress(OSError):  # a file system without locks
+        with suppress(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for parent, names in beside.items():
+                _sweep_names(folder, parent, names)
+        fcntl.flock(folder, fcntl.LOCK_SH)
+
+
+def _sweep_names(folder: int, parent: bytes, names: set[bytes]) -> None:
+    """Remove the temporary files of `names` in a folder below the open one, if it is there."""
+    try:
+        fd = open_beneath(folder, parent, OPEN_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        for left in map(os.fsencode, os.listdir(fd)):
+            if is_unnamed(left, names):
+                os.unlink(left, dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def _refuse_conflicts(target: Target, placement: Placement, overwrite: Overwrite, to: Path) -> None:

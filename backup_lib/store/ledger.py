@@ -173,7 +173,7 @@ def _grouped(records: Iterable[tuple[int, Record]]) -> dict[str, list[tuple[int,
 
 
 def append(store: Path, *records: Record, lasting: bool = True) -> None:
-    """Add lines to the ledger of a store; where they are `lasting`, return when they would outlast a power cut.
+    """Add lines to the ledger of a store, and return, if `lasting`, when they would outlast a power cut.
 
     After a torn line a new one is begun, so that no record is ever joined to the ruins of another.
 
