@@ -32,6 +32,7 @@ __all__ = [
     "StoreHeldError",
     "counted",
     "printable",
+    "reason_of",
     "translated",
 ]
 
@@ -93,17 +94,21 @@ def translated(
     try:
         yield
     except OSError as cause:
-        where = _where(cause, os.fspath(folder))
         what_to_do = f"; {advice}" if advice else ""
-        raise error(f"{doing} failed: {cause.strerror or cause}{where}{what_to_do}") from cause
+        raise error(f"{doing} failed: {reason_of(cause, folder)}{what_to_do}") from cause
 
 
-def _where(cause: OSError, folder: str) -> str:
+def reason_of(cause: OSError, folder: str | os.PathLike[str] = "") -> str:
+    """Return what the system says, and of which file; where that is not told whole, it is in `folder`."""
     name = cause.filename if cause.filename2 is None else cause.filename2  # what something was to become
+    place = os.fspath(folder)
     if name is None:
-        return f": {printable(folder)}" if folder else ""
-    inside = bool(folder) and not os.path.isabs(os.fsdecode(name))
-    return f": {printable(name)}{f' in {printable(folder)}' if inside else ''}"
+        where = printable(place)
+    elif place and not os.path.isabs(os.fsdecode(name)):
+        where = f"{printable(name)} in {printable(place)}"
+    else:
+        where = printable(name)
+    return f"{cause.strerror or cause}{': ' if where else ''}{where}"
 
 
 def printable(name: bytes | str | os.PathLike[str]) -> str:

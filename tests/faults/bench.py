@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -36,6 +37,9 @@ ERRORS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("chmod", "fchmod", "fchmodat", "utimensat"), ("EIO", "EROFS", "EPERM")),
 }
 """The errors that the manual page of a call names, of those that a disk causes, and ``EINTR``."""
+FLIP = "FLIP"
+"""No error: other bytes are written than were told."""
+_ARCHIVE = re.compile(r".*\.tar\.(gz|zst)\.[0-9a-f]{8}\.partial")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Fault:
 
     point: Point
     error: str = ""
-    """Name of the error that the call returns; empty where the process is killed instead."""
+    """Name of the error that the call returns, or `FLIP`; empty where the process is killed instead."""
 
     def __str__(self) -> str:
         return f"{self.error or 'SIGKILL'} at {self.point}"
@@ -52,7 +56,10 @@ class Fault:
     @property
     def injection(self) -> str:
         """What strace is told."""
-        return f"{f'error={self.error}' if self.error else 'signal=SIGKILL'}:when={self.point.nth}"
+        what = {"": "signal=SIGKILL", FLIP: "poke_enter=@arg2=00000000"}.get(
+            self.error, f"error={self.error}"
+        )
+        return f"{what}:when={self.point.nth}"
 
     @property
     def is_gits(self) -> bool:
@@ -123,11 +130,16 @@ class Bench:
         return [Fault(point) for point in self._points()]
 
     def errors(self) -> list[Fault]:
-        """Return every error of every call."""
-        return [Fault(point, error) for point in self._points() for error in _errors_at(point)]
+        """Return every error of every call; where it proves what it writes, also every wrong byte."""
+        points = self._points()
+        found = [Fault(point, error) for point in points for error in _errors_at(point)]
+        if "--daily" in self._job.arguments:
+            written = [point for point in points if point.call == "write" and _ARCHIVE.fullmatch(point.path)]
+            found += [Fault(point, FLIP) for point in written]
+        return found
 
     def _points(self) -> list[Point]:
-        return list(points_of(self._calls, self._workshop.scene.folder))
+        return list(points_of(self._calls, self._workshop.scene))
 
     def states(self, samples: int) -> list[State]:
         """Return the states that a power cut may leave, `samples` of them at each moment drawn by lot."""
@@ -186,7 +198,9 @@ class Bench:
             yield "what it wrote outside the store did not last"
         yield from (f"{label} did not last" for label in {*self._after.labels} - {*now.labels})
         proved = set(map(steady, now.proved))
-        yield from (f"the proof of {name} did not last" for name in {*map(steady, self._after.proved)} - proved)
+        yield from (
+            f"the proof of {name} did not last" for name in {*map(steady, self._after.proved)} - proved
+        )
 
     def _flaws(self, now: Seen) -> Iterator[str]:
         before, after = self._before, self._after
@@ -269,13 +283,15 @@ class _Ending:
         code, said = self.outcome.code, self.said
         if "Traceback" in self.outcome.err or "unexpected " in self.outcome.err:
             yield f"it did not expect this: {said[-1:]}"
-        if self.fault.error == "EINTR" and (code or said):
+        if self.fault.error == FLIP and code != 4:
+            yield f"it did not find the damage, but ended with {code}: {said}"
+        elif self.fault.error == "EINTR" and (code or said):
             yield f"it did not just try again, but ended with {code}: {said}"
         elif code == 1:
             yield from self._refusal_flaws()
         elif code == 3:
             yield from self._incomplete_flaws()
-        elif code == 4 and "damaged" not in self.outcome.out + self.outcome.err:
+        elif code == 4 and "damaged" not in self.outcome.out and len(said) != 1:
             yield f"it does not tell the damage: {said}"
         elif code not in (0, 4):
             yield f"it ended with {code}: {said}"
@@ -288,7 +304,8 @@ class _Ending:
             told = _FULL_LINE in line or os.strerror(getattr(errno, self.fault.error)) in line
             if not told:
                 yield f"it does not tell the cause: {line}"
-            if "/" not in line:
+            struck = self.struck.about if self.struck else ()
+            if "/" not in line and not any(Path(path).name in line for path in struck):
                 yield f"it does not tell where: {line}"
 
     def _incomplete_flaws(self) -> Iterator[str]:

@@ -27,7 +27,9 @@ class Crash:
 
     def place(self, calls: Sequence[Call], path: str) -> int:
         """Return the number of the call at which it is killed, `path` being the whole one."""
-        fitting = [number for number, call in enumerate(calls) if call.name == self.call and path in call.about]
+        fitting = [
+            number for number, call in enumerate(calls) if call.name == self.call and path in call.about
+        ]
         return fitting[self.nth - 1]
 
 

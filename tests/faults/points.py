@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from .strace import CHANGING, OPENING, Call
+from .workshop import Scene
 
 __all__ = ["Point", "points_of"]
 
@@ -41,16 +43,21 @@ class Point:
     def paths(self, scene: Path) -> list[str]:
         """Return what to tell strace for a run that starts now."""
         path = self.path.replace("SCENE", str(scene), 1)
-        if not _STAMP.search(path) or any(scene.rglob(Path(path).name)):
+        if not _STAMP.search(path) or _stands(path, scene):
             return [path]
         now = int(time.time())
         stamps = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + each)) for each in range(_SPAN))
         return [_STAMP.sub(stamp, path) for stamp in stamps]
 
 
-def points_of(calls: Iterable[Call], scene: Path) -> Iterator[Point]:
+def _stands(path: str, scene: Path) -> bool:
+    return os.path.lexists(path) if os.path.isabs(path) else any(scene.rglob(path))
+
+
+def points_of(calls: Iterable[Call], scene: Scene) -> Iterator[Point]:
     """Yield the points of a recorded run, in order: every call that opens or changes something of the scene.
 
+    So does every call that makes a temporary file without a name.
     Passed over is what Python and Invoke read to start, before the store is looked at, and what git reads.
     """
     calls = list(calls)
@@ -68,7 +75,7 @@ def points_of(calls: Iterable[Call], scene: Path) -> Iterator[Point]:
         for name in names:
             nth = seen[call.thread, call.name, name]
             if first[call.name, name, nth] == call.thread:
-                path = name.replace(str(scene), "SCENE", 1)
+                path = name.replace(str(scene.folder), "SCENE", 1)
                 yield Point(call.name, path, nth, _opens(call))
                 break
 
@@ -79,10 +86,13 @@ def _opens(call: Call) -> Literal["", "file", "folder", "new file"]:
     return "new file" if "O_CREAT" in call.text else "folder" if "O_DIRECTORY" in call.text else "file"
 
 
-def _counts(call: Call, scene: Path) -> bool:
+def _counts(call: Call, scene: Scene) -> bool:
     if call.name not in OPENING + CHANGING:
         return False
-    inside = [path[len(str(scene)) + 1 :] for path in call.about if path.startswith(f"{scene}/")]
+    if call.paths == (str(scene.scratch),):
+        return True
+    top = f"{scene.folder}/"
+    inside = [path.removeprefix(top) for path in call.about if path.startswith(top)]
     return bool(inside) and not any(_NOT_OURS.fullmatch(path) for path in inside)
 
 

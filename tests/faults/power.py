@@ -265,7 +265,9 @@ def left(start: Tree, steps: Sequence[Step], fates: dict[int, Fate]) -> Tree:
         elif step.kind in ("write", "cut"):
             nodes[step.inode] = _changed(nodes[step.inode], step, fate)
     tree: Tree = {}
-    for path in sorted(names, key=lambda path: path.split("/") if path else []):  # a folder comes before what is in it
+    for path in sorted(
+        names, key=lambda path: path.split("/") if path else []
+    ):  # a folder comes before what is in it
         above = _folder(path)
         if not path or (above in tree and tree[above] is None):
             tree[path] = nodes[names[path]]

@@ -142,7 +142,7 @@ def _call(thread: int, match: re.Match[str], folder: str) -> Call:
         data=data,
         result=None if result == "?" else int(result),
         error=error[1] if error else "",
-        injected="(INJECTED)" in tail,
+        injected="(INJECTED" in tail,
     )
 
 

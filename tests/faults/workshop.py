@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +53,11 @@ class Scene:
         """Its store."""
         return self.project / "backups"
 
+    @property
+    def scratch(self) -> Path:
+        """Where commands have their temporary files: not in the folder, since it stays as it is."""
+        return self.folder.with_name("scratch")
+
     def write(self, name: str, text: str) -> None:
         """Write a file of the project."""
         path = self.project / name
@@ -94,14 +99,16 @@ class Workshop:
     """The one that commands are held to, so that threads of one command do the same in every run."""
 
     @classmethod
-    def made(cls, folder: Path, processor: int, source: Path = _REPOSITORY) -> Workshop:
-        """Set up `folder` with a copy of the software in `source`."""
+    def made(cls, folder: Path, processor: int, change: Callable[[Path], None] | None = None) -> Workshop:
+        """Set up `folder` with a copy of the software, to which `change` is done."""
         library = folder / "library"
-        shutil.copytree(source / "backup_lib", library / "backup_lib", ignore=_without_caches)
-        shutil.copy(source / "tasks.py", library / "backup_lib")
+        shutil.copytree(_REPOSITORY / "backup_lib", library / "backup_lib", ignore=_without_caches)
+        shutil.copy(_REPOSITORY / "tasks.py", library / "backup_lib")
         shutil.copy(_HERE / "steady" / "sitecustomize.py", library)
+        if change:
+            change(library)
         compileall.compile_dir(library, quiet=1)
-        for name in ("home", "tmp", "judge"):
+        for name in ("home", "judge", "scratch"):
             (folder / name).mkdir()
         (folder / "home" / ".gitconfig").write_text(_GITCONFIG)
         return cls(folder, processor)
@@ -146,7 +153,7 @@ class Workshop:
         done = subprocess.run(
             command,
             cwd=self.scene.project,
-            env=self.environment,
+            env={**self.environment, "TMPDIR": str(self.scene.scratch)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -159,7 +166,6 @@ class Workshop:
         return {
             "PATH": os.environ.get("PATH", os.defpath),
             "HOME": str(self.folder / "home"),
-            "TMPDIR": str(self.folder / "tmp"),
             "PYTHONPATH": str(self.folder / "library"),
             "PYTHONHASHSEED": "0",
             "PYTHONDONTWRITEBYTECODE": "1",
