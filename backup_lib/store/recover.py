@@ -63,9 +63,17 @@ def _erase_from(folder: Path, name: str) -> None:
     filesystem.sync_folder(folder)
 
 
+class _CannotDelete(OSError):
+    """A file stays."""
+
+
 def _unlink(path: Path) -> None:
-    with suppress(FileNotFoundError):
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _CannotDelete(error.errno, error.strerror, error.filename) from error
 
 
 def recover(store: Path) -> None:
@@ -75,7 +83,7 @@ def recover(store: Path) -> None:
     """
     book = ledger.read(store)
     for archive in book.being_removed():
-        with suppress(OSError):  # what cannot be deleted must not stand in the way of a new backup
+        with suppress(_CannotDelete):  # it must not stand in the way of a new backup
             _erase(store, archive)
     top, *versions = folders(store)
     _finish_daily(top, book)

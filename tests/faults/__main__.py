@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from .campaign import KINDS, LONG, SHORT, Result, Task, face, run, workshops
+from .campaign import KINDS, LONG, SHORT, Result, Task, bench_of, face, run, workshops
 from .jobs import JOBS
 from .sabotage import SABOTAGES, Sabotage
 from .strace import why_not
@@ -55,7 +55,7 @@ def _is_found(sabotage: Sabotage) -> bool:
     with workshops(1, sabotage.commit) as (place,):
         os.environ.clear()
         os.environ.update(place.environment)
-        broken = face(place, Task(sabotage.job, sabotage.kind, LONG)).broken
+        broken = face(bench_of(place, sabotage.job), Task(sabotage.job, sabotage.kind, LONG)).broken
     first = f": {broken[0].fault}: {broken[0].flaws[0]}" if broken else ""
     _say(f"{sabotage.name} ({sabotage.what}): found by {len(broken)} of {sabotage.job}{first}")
     return bool(broken)

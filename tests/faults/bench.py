@@ -98,11 +98,13 @@ class Bench:
         crashed = self._crash(job.crash) if job.crash else []
         workshop.reset(self._template)
         self._start = tree_at(scene.folder)
+        self._left = leftovers(self._look())
         self._clean, self._calls = self._recorded(job.arguments)
         self._after = self._look()
         self._first = len(steps_of(crashed, scene.folder, self._origin))
         self._steps = steps_of([*crashed, *self._calls], scene.folder, self._origin)
         self._git = workshop.folder / f"git-{job.name}"
+        shutil.rmtree(self._git, ignore_errors=True)
         shutil.copytree(scene.project / ".git", self._git)
 
     def _recorded(self, arguments: tuple[str, ...]) -> tuple[Outcome, list[Call]]:
@@ -218,7 +220,7 @@ class Bench:
         if outcome.code == 3 and now.labels != self._after.labels:
             yield "it ended with 3, but nothing is published"
         if outcome.code and fault.point.call not in ("unlink", "unlinkat", "rmdir"):
-            yield from (f"{path} was left behind" for path in leftovers(now))
+            yield from (f"{path} was left behind" for path in {*leftovers(now)} - {*self._left})
 
     def _sync_flaws(self, struck: Call) -> Iterator[str]:
         """Yield what was synced again although that had failed."""

@@ -19,7 +19,7 @@ from .bench import Bench, Verdict
 from .jobs import JOBS
 from .workshop import Workshop
 
-__all__ = ["KINDS", "LONG", "SHORT", "Kind", "Plan", "Result", "Task", "face", "run", "workshops"]
+__all__ = ["KINDS", "LONG", "SHORT", "Kind", "Plan", "Result", "Task", "bench_of", "face", "run", "workshops"]
 
 Kind = Literal["kill", "error", "power"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -36,7 +36,7 @@ class Plan:
     """States of a power cut drawn by lot at each moment, besides those that are always tried."""
 
 
-SHORT = Plan({"kill": 4, "error": 6, "power": 60}, samples=1)
+SHORT = Plan({"kill": 3, "error": 5, "power": 25}, samples=1)
 LONG = Plan({"kill": 0, "error": 160, "power": 0}, samples=14)
 
 
@@ -99,13 +99,17 @@ def _take_place(places: SimpleQueue[Workshop]) -> None:
 
 
 def _do(task: Task) -> Result:
-    return face(_place, task)
+    return face(bench_of(_place, task.job), task)
 
 
-def face(place: Workshop, task: Task) -> Result:
-    """Face the faults of a task."""
+def bench_of(place: Workshop, job: str) -> Bench:
+    """Make a job ready in a workshop."""
+    return Bench(place, next(each for each in JOBS if each.name == job))
+
+
+def face(bench: Bench, task: Task) -> Result:
+    """Face the faults of a task on its job."""
     began = time.monotonic()
-    bench = Bench(place, next(job for job in JOBS if job.name == task.job))
     if task.kind == "power":
         verdicts = [bench.wake(state) for state in _chosen(bench.states(task.plan.samples), task)]
     else:

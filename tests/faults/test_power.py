@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from .campaign import SHORT, Task, face
+from .conftest import ReadyFor
 from .jobs import JOBS
 from .power import State, Step, Tree, states_of
-from .workshop import Workshop
 
 
 @pytest.mark.parametrize("job", [job.name for job in JOBS])
-def test_the_power_may_be_cut_at_any_moment(place: Workshop, job: str) -> None:
+def test_the_power_may_be_cut_at_any_moment(ready_for: ReadyFor, job: str) -> None:
     """Old backups are sound, nothing bad is listed, what was done lasts, and the next run succeeds."""
-    assert face(place, Task(job, "power", SHORT)).broken == ()
+    assert face(ready_for(job), Task(job, "power", SHORT)).broken == ()
 
 
 START: Tree = {"": None, "a": None, "a/old": b"old"}
