@@ -63,7 +63,7 @@ def _erase_from(folder: Path, name: str) -> None:
     filesystem.sync_folder(folder)
 
 
-class _CannotDelete(OSError):
+class _CannotDeleteError(OSError):
     """A file stays."""
 
 
@@ -73,7 +73,7 @@ def _unlink(path: Path) -> None:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise _CannotDelete(error.errno, error.strerror, error.filename) from error
+        raise _CannotDeleteError(error.errno, error.strerror, error.filename) from error
 
 
 def recover(store: Path) -> None:
@@ -83,7 +83,7 @@ def recover(store: Path) -> None:
     """
     book = ledger.read(store)
     for archive in book.being_removed():
-        with suppress(_CannotDelete):  # it must not stand in the way of a new backup
+        with suppress(_CannotDeleteError):  # it must not stand in the way of a new backup
             _erase(store, archive)
     top, *versions = folders(store)
     _finish_daily(top, book)
