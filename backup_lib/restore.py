@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -432,6 +433,8 @@ def _kind_at(target: Target, path: bytes) -> int | None:
     try:
         return target.kind_at(path)
     except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            raise
         raise RestoreError(
             f"a link or a file stands in the way of {printable(path)} ({error.strerror}); move it away"
         ) from error

@@ -93,10 +93,11 @@ class LocalStore:
     def record(self, *records: Record) -> bool:
         """Add to the ledger; False where the store can only be read.
 
-        What it speaks of lasts first: a run that was killed may have left names that would not.
+        What is proved lasts first: a run that was killed may have left names that would not.
         """
+        proved = [self.path / record.archive for record in records if record.act == "prove"]
         try:
-            for folder in {self.path, *((self.path / record.archive).parent for record in records)}:
+            for folder in {self.path, *(archive.parent for archive in proved)} if proved else ():
                 filesystem.sync_folder(folder)
             ledger.append(self.path, *records)
         except OSError as error:

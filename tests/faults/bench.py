@@ -293,8 +293,8 @@ class _Ending:
             yield from self._refusal_flaws()
         elif code == 3:
             yield from self._incomplete_flaws()
-        elif code == 4 and "damaged" not in self.outcome.out and len(said) != 1:
-            yield f"it does not tell the damage: {said}"
+        elif code == 4 and self.fault.error not in ("", FLIP) and not self._tells_cause(self.outcome.out):
+            yield f"it does not tell the damage: {self.outcome}"
         elif code not in (0, 4):
             yield f"it ended with {code}: {said}"
 
@@ -303,17 +303,16 @@ class _Ending:
             yield f"it said {len(self.said)} lines: {self.said}"
         elif self.fault.error and not self.fault.is_gits:
             line = self.said[0]
-            told = _FULL_LINE in line or os.strerror(getattr(errno, self.fault.error)) in line
-            if not told:
+            if not self._tells_cause(line):
                 yield f"it does not tell the cause: {line}"
             struck = self.struck.about if self.struck else ()
             if "/" not in line and not any(Path(path).name in line for path in struck):
                 yield f"it does not tell where: {line}"
 
+    def _tells_cause(self, text: str) -> bool:
+        return os.strerror(getattr(errno, self.fault.error)) in text
+
     def _incomplete_flaws(self) -> Iterator[str]:
         text = self.outcome.out + self.outcome.err
         if self.struck and not any(Path(path).name in text for path in self.struck.paths):
             yield f"it does not tell what is not in it: {text}"
-
-
-_FULL_LINE = "more are needed"

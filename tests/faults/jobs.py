@@ -92,6 +92,12 @@ def _unproved(scene: Scene) -> None:
         scene.must("backup", "--version", "1.2.0")
 
 
+def _released(scene: Scene) -> None:
+    _two_releases(scene)
+    with moment(LONG_AGO + _DAY):
+        scene.must("release", "--version", "1.2.0")
+
+
 def _no_store(scene: Scene) -> None:
     _project(scene)
 
@@ -141,6 +147,7 @@ JOBS = (
         _over_something),
     Job("restore-in-place", ("restore", "--version", "1.0.0", "--in-place"), _two_releases),
     Job("release", ("release", "--version", "1.2.0"), _two_releases),
+    Job("undo", ("release", "--undo", "--version", "1.2.0"), _released),
     Job("verify", ("verify", "--all"), _unproved),
     Job("after-killed-folder", ("backup", "--version", "1.2.0"), _two_releases,
         crash=Crash(("backup", "--version", "1.2.0"), "fsync", "")),

@@ -16,7 +16,7 @@ from .workshop import Scene
 
 __all__ = ["Point", "points_of"]
 
-_STAMP = re.compile(r"(?!2023)[0-9]{8}T[0-9]{6}Z")
+_STAMP = re.compile(r"(?!2023)[0-9]{8}T[0-9]{6}Z(?:-[0-9]+)?")
 """In the name of a backup that the run made; those that were there before are of 2023."""
 _SPAN = 30
 """Seconds from now within which a run gives its archives their names."""
