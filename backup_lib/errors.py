@@ -32,6 +32,7 @@ __all__ = [
     "StoreHeldError",
     "counted",
     "printable",
+    "reason_of",
     "translated",
 ]
 
@@ -83,14 +84,31 @@ class StoreHeldError(BackupError):
 
 
 @contextmanager
-def translated(error: type[BackupError], doing: str, advice: str = "") -> Iterator[None]:
-    """Turn an ``OSError`` of the body into `error`: what was being done, the cause, what to do."""
+def translated(
+    error: type[BackupError], doing: str, advice: str = "", folder: str | os.PathLike[str] = ""
+) -> Iterator[None]:
+    """Turn an ``OSError`` of the body into `error`: what was being done, the cause, where, what to do.
+
+    Where the cause names no file, or only one below a folder it does not name, `folder` is told.
+    """
     try:
         yield
     except OSError as cause:
-        where = f": {printable(cause.filename)}" if cause.filename is not None else ""
         what_to_do = f"; {advice}" if advice else ""
-        raise error(f"{doing} failed: {cause.strerror or cause}{where}{what_to_do}") from cause
+        raise error(f"{doing} failed: {reason_of(cause, folder)}{what_to_do}") from cause
+
+
+def reason_of(cause: OSError, folder: str | os.PathLike[str] = "") -> str:
+    """Return what the system says, and of which file; where that is not told whole, it is in `folder`."""
+    name = cause.filename if cause.filename2 is None else cause.filename2  # what something was to become
+    place = os.fspath(folder)
+    if name is None:
+        where = printable(place)
+    elif place and not os.path.isabs(os.fsdecode(name)):
+        where = f"{printable(name)} in {printable(place)}"
+    else:
+        where = printable(name)
+    return f"{cause.strerror or cause}{': ' if where else ''}{where}"
 
 
 def printable(name: bytes | str | os.PathLike[str]) -> str:

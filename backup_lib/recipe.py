@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context, Exit, Task
 
-from backup_lib.errors import BackupError, SettingsError, printable
+from backup_lib.errors import BackupError, SettingsError, printable, reason_of
 from backup_lib.progress import Terminal
 from backup_lib.settings import settings_from
 
@@ -167,8 +167,9 @@ def _ending(name: str, as_json: bool) -> Iterator[None]:
     except Exception as error:
         if os.environ.get("INVOKE_DEBUG"):
             raise
-        what = f"unexpected {type(error).__name__}: {error}; 'invoke --debug {name} …' shows where"
-        raise _failed(name, as_json, what, 1) from error
+        unexpected = f"unexpected {type(error).__name__}: {error}"
+        what = reason_of(error) if isinstance(error, OSError) else unexpected
+        raise _failed(name, as_json, f"{what}; 'invoke --debug {name} …' shows where", 1) from error
 
 
 def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import re
@@ -20,7 +21,7 @@ import msgspec
 import backup_lib
 from backup_lib.archive.extract import Placement, Wish, extract, extract_plain, place, place_plain
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
-from backup_lib.archive.target import Target
+from backup_lib.archive.target import Target, is_unnamed
 from backup_lib.backup import Order, back_up
 from backup_lib.errors import (
     DamageError,
@@ -29,7 +30,14 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.filesystem import OPEN_DIRECTORY, remove_tree, rename_new, sync_file_system, sync_folder
+from backup_lib.filesystem import (
+    OPEN_DIRECTORY,
+    open_beneath,
+    remove_tree,
+    rename_new,
+    sync_file_system,
+    sync_folder,
+)
 from backup_lib.hooks import found_hooks, run_hook
 from backup_lib.progress import Advance
 from backup_lib.project.version import parse_version, project_version
@@ -179,7 +187,7 @@ def _back_up_for_safety(workplace: Workplace) -> Backup:
 
 
 def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
-    with translated(RestoreError, "restoring"), open_for_reading(path) as (read_at, size):
+    with translated(RestoreError, "restoring", folder=path), open_for_reading(path) as (read_at, size):
         reader = open_archive(read_at, size)
         if reader is None and request.archive is None and _is_managed(workplace, path):
             raise DamageError("its index is missing, so it was cut off or replaced")
@@ -196,10 +204,11 @@ def _restore_job(workplace: Workplace, request: Request, job: _Job) -> Restored:
         )
     to = _target_of(workplace, request, job.path)
     unchanged: list[bytes] = []
-    if os.path.lexists(to):
-        unchanged = _merge(workplace, request, job, to)
-    elif not workplace.dry_run:
-        _restore_new(workplace, job, to)
+    with translated(RestoreError, "restoring", folder=to):
+        if os.path.lexists(to):
+            unchanged = _merge(workplace, request, job, to)
+        elif not workplace.dry_run:
+            _restore_new(workplace, job, to)
     return Restored(
         archive=str(job.path),
         to=str(to),
@@ -347,12 +356,44 @@ def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> list[
             return [
                 path for path, (_, digest) in contents if target.keep_equal and target.holds(path, digest)
             ]
+        _sweep_beside(folder, job.placement)
         with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
             job.write(target, advance)
         sync_file_system(folder)
         return target.kept
     finally:
         os.close(folder)
+
+
+def _sweep_beside(folder: int, placement: Placement) -> None:
+    """Remove what a killed restore into the same folder left beside the files that will be written.
+
+    Whoever restores into a folder holds it shared until the end; as long as another one does, all stays.
+    """
+    beside: dict[bytes, set[bytes]] = {}
+    for path in placement.places():
+        parent, _, name = path.rpartition(b"/")
+        beside.setdefault(parent, set()).add(name)
+    with suppress(OSError):  # a file system without locks
+        with suppress(BlockingIOError):
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for parent, names in beside.items():
+                _sweep_names(folder, parent, names)
+        fcntl.flock(folder, fcntl.LOCK_SH)
+
+
+def _sweep_names(folder: int, parent: bytes, names: set[bytes]) -> None:
+    """Remove the temporary files of `names` in a folder below the open one, if it is there."""
+    try:
+        fd = open_beneath(folder, parent, OPEN_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        for left in map(os.fsencode, os.listdir(fd)):
+            if is_unnamed(left, names):
+                os.unlink(left, dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def _refuse_conflicts(target: Target, placement: Placement, overwrite: Overwrite, to: Path) -> None:
@@ -392,6 +433,8 @@ def _kind_at(target: Target, path: bytes) -> int | None:
     try:
         return target.kind_at(path)
     except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
+            raise
         raise RestoreError(
             f"a link or a file stands in the way of {printable(path)} ({error.strerror}); move it away"
         ) from error

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,14 @@ def test_help_is_for_a_newcomer(project: Path, run: Run) -> None:
             assert "none" not in outcome.out
     assert not (project / "backups").exists()
     assert git(project, "tag") == ""
+
+
+def test_a_failure_of_the_machine_is_told_with_its_file(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No room for temporary files is no bug of ours, and is not called one."""
+    monkeypatch.setattr(tempfile, "tempdir", str(project / "nowhere"))
+    refused(run("backup"), 1, f"backup: No such file or directory: {project / 'nowhere'}/")
 
 
 def test_an_unexpected_error_is_one_line_and_debug_shows_where(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -305,6 +306,25 @@ def test_nothing_is_written_into_the_store_or_a_repository(
     outcome = run("restore", "--archive", str(tmp_path / "evil.tgz"), "--in-place", "--overwrite", "always")
     assert outcome.code == 1
     assert "would be written into the store or a git repository" in outcome.err
+
+
+def test_what_a_killed_restore_left_beside_a_file_is_swept(archive: Path, run: Run, tmp_path: Path) -> None:
+    """The next restore into the same folder removes it, unless another one is at work; and nothing else."""
+    source = tmp_path / "there" / "heymarket-endpoint" / "src"
+    source.mkdir(parents=True)
+    left, foreign = source / ".server.js.0123abcd.partial", source / ".mine.0123abcd.partial"
+    left.write_text("half\n")
+    foreign.write_text("mine\n")
+    to = ("--to", str(tmp_path / "there"), "--overwrite", "always")
+
+    at_work = os.open(tmp_path / "there", os.O_RDONLY)
+    fcntl.flock(at_work, fcntl.LOCK_SH)
+    assert run("restore", *to).code == 0
+    assert left.exists()
+    os.close(at_work)
+    assert run("restore", *to).code == 0
+    assert not left.exists()
+    assert foreign.exists()
 
 
 def test_in_place_brings_back_the_executable_bit(project: Path, run: Run) -> None:

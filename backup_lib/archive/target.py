@@ -6,9 +6,10 @@ Files first, then hard links to them, then symlinks, then the modes and times of
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,13 +20,14 @@ from backup_lib.archive.tar import Stamp
 from backup_lib.errors import DamageError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 
-__all__ = ["Target", "Writer"]
+__all__ = ["Target", "Writer", "is_unnamed"]
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _HOLE = 64 << 10
 """Zeros of at least this many bytes become a hole in the file."""
 _ZEROS = bytes(1 << 20)
+_UNNAMED = re.compile(rb"\.(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -254,6 +256,12 @@ def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
 
 def _unnamed(name: bytes) -> bytes:
     return b".%b.%b.partial" % (name[:200], secrets.token_hex(4).encode())
+
+
+def is_unnamed(name: bytes, names: Collection[bytes]) -> bool:
+    """Whether `name` is a temporary one, of a file that will be called one of `names`."""
+    temporary = _UNNAMED.fullmatch(name)
+    return temporary is not None and any(each[:200] == temporary[1] for each in names)
 
 
 def _symlink(target: bytes, name: bytes, folder: int) -> None:

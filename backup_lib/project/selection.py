@@ -217,6 +217,9 @@ def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
         os.close(fd)
     sources = walk.kept(found)
     if all(source.kind == "directory" for source in sources):
+        for problem in walk.problems:
+            where = printable(root / os.fsdecode(problem.path))
+            raise ProjectError(f"reading the project failed: {problem.reason}: {where}")
         raise ProjectError(
             f"there is no file to back up in {printable(root)}; see with --dry-run what the rules drop"
         )

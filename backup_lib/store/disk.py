@@ -26,7 +26,8 @@ def guarded(store: Path, doing: str, advice: str = "") -> Iterator[None]:
     try:
         yield
     except OSError as cause:
-        with translated(StoreError, doing, _about_space(store, cause) or advice):
+        space = _about_space(store, cause)
+        with translated(StoreError, doing, space or advice, "" if space else store):
             raise
 
 

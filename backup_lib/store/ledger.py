@@ -172,8 +172,8 @@ def _grouped(records: Iterable[tuple[int, Record]]) -> dict[str, list[tuple[int,
     return groups
 
 
-def append(store: Path, *records: Record) -> None:
-    """Add lines to the ledger of a store, and return when they would outlast a power cut.
+def append(store: Path, *records: Record, lasting: bool = True) -> None:
+    """Add lines to the ledger of a store, and return, if `lasting`, when they would outlast a power cut.
 
     After a torn line a new one is begun, so that no record is ever joined to the ruins of another.
 
@@ -187,10 +187,11 @@ def append(store: Path, *records: Record) -> None:
         size = os.fstat(fd).st_size
         torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
         _write_whole(fd, b"\n" * torn + b"".join(map(_line, records)))
-        os.fsync(fd)
+        if lasting:
+            os.fsync(fd)
     finally:
         os.close(fd)
-    if is_new:
+    if is_new and lasting:
         filesystem.sync_folder(store)
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from backup_lib.errors import DamageError, NoSuchBackupError, StoreError, printable
+from backup_lib.store.disk import is_file
 from backup_lib.store.layout import (
     LATEST,
     LEDGER,
@@ -23,6 +24,7 @@ from backup_lib.store.layout import (
     parse_archive_name,
     parse_daily_name,
     parse_version_folder,
+    partial_of,
 )
 from backup_lib.store.ledger import Ledger
 from backup_lib.store.manifest import Facts, read_manifest
@@ -204,12 +206,24 @@ def refuse_other_things(store: Path) -> None:
 
 
 def missing(store: Path, ledger: Ledger) -> tuple[str, ...]:
-    """Return the archives that the ledger or a manifest knows and the disk has not."""
+    """Return the archives that the ledger or a manifest knows and the disk has not.
+
+    A daily backup that waits, proved, for its name is not missing: the next writer gives it.
+    """
     held = folders(store)
     there = {folder.prefix + name for folder in held for name in folder.archives}
+    there.update(_waiting(held[0], ledger) if held else ())
     named = [name for folder in held if (name := folder.named())]
     gone = set(ledger.being_removed())
     return tuple(sorted({*ledger.standing(), *named} - there - gone))
+
+
+def _waiting(top: Folder, ledger: Ledger) -> Iterator[str]:
+    for partial in top.partials:
+        name = partial_of(partial) or ""
+        published = ledger.published(name) if parse_daily_name(name) else ()
+        if published and is_file(top.path / partial, published[-1].size):
+            yield name
 
 
 def find(store: Path, held: list[Backup], version: str | None) -> Backup:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from backup_lib import filesystem
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
 from backup_lib.model import Header
 from backup_lib.store import ledger, listing, publish, recover
@@ -90,8 +91,14 @@ class LocalStore:
             return ledger.read(self.path)
 
     def record(self, *records: Record) -> bool:
-        """Add to the ledger; False where the store can only be read."""
+        """Add to the ledger; False where the store can only be read.
+
+        What is proved lasts first: a run that was killed may have left names that would not.
+        """
+        proved = [self.path / record.archive for record in records if record.act == "prove"]
         try:
+            for folder in {self.path, *(archive.parent for archive in proved)} if proved else ():
+                filesystem.sync_folder(folder)
             ledger.append(self.path, *records)
         except OSError as error:
             if error.errno in _NO_WRITING:

@@ -47,7 +47,7 @@ def hold(store: Path, shared: bool, doing: str) -> Iterator[None]:
 
     Raises `StoreHeldError` naming who holds it, `StoreError` where it cannot be locked.
     """
-    with translated(StoreError, "locking the store", "check that it is there and may be written"):
+    with translated(StoreError, "locking the store", "check that it is there and may be written", store):
         fd = _locked(store / LOCK, shared)
     if fd is None:
         yield

@@ -133,19 +133,26 @@ class DailyDraft(Draft):
         """
         with guarded(self.store, "publishing the backup", "the backup of before stands"):
             self.settle(written)
+            filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
+            recorded = False
             try:
                 ledger.append(self.store, publication(self.archive, self.facts(written)), proof)
+                recorded = True
                 os.replace(self.path, self.store / self.archive)
             except BaseException:
-                self._retract()
+                self._retract(recorded)
                 raise
             filesystem.sync_folder(self.store)
 
-    def _retract(self) -> None:
-        """Where there was none before, let the ledger not say that there is one now."""
+    def _retract(self, recorded: bool) -> None:
+        """Where there was none before, let the ledger not say that there is one now.
+
+        A ledger that could not be synced is not synced again.
+        """
         if not os.path.lexists(self.store / self.archive):
             with suppress(OSError):
-                ledger.append(self.store, Record(time=now(), act="removed", archive=self.archive))
+                removed = Record(time=now(), act="removed", archive=self.archive)
+                ledger.append(self.store, removed, lasting=recorded)
 
 
 @contextmanager

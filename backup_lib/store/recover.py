@@ -63,9 +63,17 @@ def _erase_from(folder: Path, name: str) -> None:
     filesystem.sync_folder(folder)
 
 
+class _CannotDeleteError(OSError):
+    """A file stays."""
+
+
 def _unlink(path: Path) -> None:
-    with suppress(FileNotFoundError):
+    try:
         os.unlink(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise _CannotDeleteError(error.errno, error.strerror, error.filename) from error
 
 
 def recover(store: Path) -> None:
@@ -75,7 +83,7 @@ def recover(store: Path) -> None:
     """
     book = ledger.read(store)
     for archive in book.being_removed():
-        with suppress(OSError):  # what cannot be deleted must not stand in the way of a new backup
+        with suppress(_CannotDeleteError):  # it must not stand in the way of a new backup
             _erase(store, archive)
     top, *versions = folders(store)
     _finish_daily(top, book)
@@ -124,7 +132,10 @@ def _is_there(folder: Folder, facts: Facts) -> bool:
 
 
 def _record_unknown(store: Path, book: Ledger) -> None:
-    """Put into the ledger what a manifest proves to be published, oldest first."""
+    """Put into the ledger what a manifest proves to be published, oldest first.
+
+    Whoever gave it its name was perhaps killed before that would outlast a power cut.
+    """
     unknown = [
         (folder.facts.created, folder.prefix + folder.facts.archive, folder.facts)
         for folder in folders(store)
@@ -132,6 +143,8 @@ def _record_unknown(store: Path, book: Ledger) -> None:
     ]
     if unknown:
         unknown.sort(key=lambda found: found[:2])
+        for _, name, _ in unknown:
+            filesystem.sync_folder((store / name).parent)
         ledger.append(store, *(publication(name, facts, "recovered") for _, name, facts in unknown))
 
 

@@ -315,6 +315,41 @@ def test_a_daily_backup_that_fails_leaves_the_old_one(
     assert not temporary(store)
 
 
+def test_a_daily_backup_that_waits_for_its_name_is_not_missing(store: LocalStore) -> None:
+    """What a crash left proved, under its temporary name, the next writer finishes; half of it is nothing."""
+    archive = store.path / daily(store, b"morning")
+    waiting = archive.with_name(f".{archive.name}.0123abcd.partial")
+    archive.rename(waiting)
+    assert store.missing() == ()
+    waiting.write_bytes(b"morn")
+    assert store.missing() == (archive.name,)
+
+
+@pytest.mark.parametrize("action", [daily, release])
+def test_no_file_is_synced_again_after_that_failed(
+    store: LocalStore, action: Callable[[LocalStore, bytes], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger neither: what a sync lost, a second one would call safe."""
+    release(store, b"before")
+    with store.writing("a test"):
+        store.record(Record(time=TIME, act="remove", archive="v1.0.0/gone.tar.gz"))
+    real = os.fsync
+    failed: list[int] = []
+
+    def sync(fd: int) -> None:
+        file = os.fstat(fd).st_ino
+        assert file not in failed
+        if file == (store.path / layout.LEDGER).stat().st_ino:
+            failed.append(file)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(StoreError, match=f"Input/output error: {store.path}"):
+        action(store, b"new")
+    assert failed
+
+
 # --- listing and finding
 
 

@@ -1,0 +1,166 @@
+"""What has to be true of a store and a project, whatever happened."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from backup_lib.progress import Silent
+from backup_lib.settings import Settings
+from backup_lib.store.layout import parse_latest_name
+from backup_lib.verify import verify_backup
+from backup_lib.workplace import Workplace
+
+from .workshop import Scene
+
+__all__ = ["Seen", "flaws", "leftovers", "look", "steady", "sweepings", "torn"]
+
+_PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
+_MOMENT = re.compile(r"[_.][0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
+_NOTE = re.compile(rb"_[0-9]{8}T[0-9]{6}Z(-[0-9]+)?|[0-9]+ bytes|[0-9a-f]{64}")
+"""What differs in a changelog from one release of the same version to the next."""
+Tree = dict[str, tuple[str, int, str]]
+"""Kind, mode, and digest or target, by path; the mode is 0 where modes are not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A scene as it was found."""
+
+    tree: Tree
+    """Everything outside the store and ``.git``."""
+    store: Tree
+    """Everything in the store but its lock."""
+    listed: tuple[str, ...]
+    """The backups that are listed, as paths below the store."""
+    proved: frozenset[str]
+    """Those of them that are proved."""
+    unsound: tuple[str, ...]
+    """What a full verification of the listed ones, and of those that should be there, finds."""
+    unreadable: int
+    """Lines of the ledger that cannot be read."""
+
+    def without_modes(self) -> Seen:
+        """Return the same, as if all files and folders had the same mode."""
+        return replace(self, tree=_without_modes(self.tree), store=_without_modes(self.store))
+
+    def whole_tree(self) -> Tree:
+        """Return what stands outside the store, without temporary files."""
+        return {path: what for path, what in self.tree.items() if not _is_partial(path)}
+
+    @property
+    def labels(self) -> list[str]:
+        """What is listed, without the moments in the names."""
+        return sorted(map(steady, self.listed))
+
+
+def _without_modes(tree: Tree) -> Tree:
+    return {path: (kind, 0, content) for path, (kind, _, content) in tree.items()}
+
+
+def look(scene: Scene, outside: Path) -> Seen:
+    """Look at a scene; `outside` is an empty folder outside any repository."""
+    place = Workplace(outside, Settings(project="demo", store=str(scene.store)), Silent(), dry_run=True)
+    backups = place.store.backups()
+    ledger = place.store.ledger()
+    unsound = [f"{name} should be there" for name in place.store.missing()]
+    proved = []
+    for backup in backups:
+        unsound += map(str, verify_backup(place, backup, "full").findings)
+        facts = place.store.expected(backup)
+        if facts and ledger.proved(backup.name, facts.sha256):
+            proved.append(backup.name)
+    return Seen(
+        tree=dict(_tree(scene.folder, skip=(scene.store, scene.project / ".git"))),
+        store={name: what for name, what in _tree(scene.store) if name != ".lock"},
+        listed=tuple(backup.name for backup in backups),
+        proved=frozenset(proved),
+        unsound=tuple(unsound),
+        unreadable=len(ledger.unreadable),
+    )
+
+
+def _tree(top: Path, skip: tuple[Path, ...] = ()) -> Iterator[tuple[str, tuple[str, int, str]]]:
+    for folder, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if Path(folder, name) not in skip]
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            yield os.path.relpath(path, top), _what(path)
+
+
+def _what(path: Path) -> tuple[str, int, str]:
+    status = path.lstat()
+    mode = stat.S_IMODE(status.st_mode)
+    if stat.S_ISLNK(status.st_mode):
+        return "link", 0, str(path.readlink())
+    if stat.S_ISDIR(status.st_mode):
+        return "folder", mode, ""
+    content = path.read_bytes()
+    if path.name == "CHANGELOG.md":
+        content = _NOTE.sub(b"", content)
+    return "file", mode, hashlib.sha256(content).hexdigest()
+
+
+def flaws(before: Seen, after: Seen, now: Seen) -> Iterator[str]:
+    """Yield what is wrong with a scene that was `before`, and would be `after` had nothing happened."""
+    yield from (f"unsound: {what}" for what in now.unsound)
+    for name in before.listed:
+        is_kept = after.store.get(name) == before.store[name]
+        if is_kept and now.store.get(name) != before.store[name]:
+            yield f"the old backup {name} is not what it was"
+        if is_kept and name not in now.listed:
+            yield f"the old backup {name} is not listed"
+        if is_kept and name in before.proved and name not in now.proved:
+            yield f"the old backup {name} is not proved any more"
+        if name in now.listed and name not in after.listed and now.store.get(name) != before.store[name]:
+            yield f"{name} is listed, but not what it was"
+    for label in now.labels:
+        if now.labels.count(label) > max(before.labels.count(label), after.labels.count(label)):
+            yield f"{label} is listed too often"
+    yield from _tree_flaws(before.tree, after.tree, now.tree)
+
+
+def _tree_flaws(before: Tree, after: Tree, now: Tree) -> Iterator[str]:
+    for path in sorted({*before, *after, *now}):
+        if _is_partial(path):
+            continue
+        allowed = (before.get(path), after.get(path))
+        if now.get(path) not in allowed:
+            yield f"{path} is {now.get(path)}, not {' or '.join(map(str, dict.fromkeys(allowed)))}"
+
+
+def steady(text: str) -> str:
+    """Return a text without the moments in it."""
+    return _MOMENT.sub("", text)
+
+
+def torn(after: Seen, now: Seen, target: str) -> Iterator[str]:
+    """Yield what a new target lacks, where it is there at all."""
+    wanted = {path for path in after.tree if path.startswith(f"{target}/")}
+    if target in now.tree:
+        yield from (f"{path} is missing in the target" for path in sorted(wanted - {*now.tree}))
+
+
+def _is_partial(path: str) -> bool:
+    return any(_PARTIAL.fullmatch(part) for part in path.split("/"))
+
+
+def leftovers(now: Seen) -> list[str]:
+    """Return the temporary files and folders that are there."""
+    return [path for path in (*now.tree, *now.store) if _is_partial(path)]
+
+
+def sweepings(now: Seen) -> Iterator[str]:
+    """Yield what should not be there once another run has made up for what happened."""
+    yield from (f"{path} was not swept" for path in leftovers(now))
+    for path in now.store:
+        folder, _, name = path.rpartition("/")
+        link = parse_latest_name(name)
+        same = [other for other in now.listed if other.startswith(f"{folder}/") and link]
+        if link and (not same or now.store[path][2] != same[-1].rpartition("/")[2]):
+            yield f"{path} points to {now.store[path][2]}, but {same[-1:]} is the newest"

@@ -1,0 +1,13 @@
+"""Numbers temporary names instead of drawing them, so that strace can be told them before they are made."""
+
+import itertools
+import secrets
+
+_numbers = itertools.count(1)
+
+
+def _next_number(nbytes: int | None = None) -> str:
+    return f"{next(_numbers):0{2 * (nbytes or 32)}x}"
+
+
+secrets.token_hex = _next_number
