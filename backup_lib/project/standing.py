@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from backup_lib.errors import ProjectError
 from backup_lib.model import GitState
 from backup_lib.project.committed import Committed
 from backup_lib.project.worktree import WorkTree, refusal
@@ -24,6 +25,8 @@ _NO_FILTER = (b"unspecified", b"unset", b"set", b"")
 _STATUS = (
     "status",
     "--porcelain=v2",
+    "--branch",
+    "--no-ahead-behind",
     "-z",
     "--untracked-files=no",
     "--no-renames",
@@ -153,6 +156,7 @@ def _compared(tree: WorkTree, commit: str | None) -> _Compared:
     )
     outputs = deque(answer.checked("comparing the tree with the commit") for answer in answers)
     del answers  # each output goes once it was read: among many files they are large
+    _refuse_another_commit(outputs[0], commit)
     changes = dict(_changes(outputs.popleft(), tree.prefix))
     unusual = dict(_index(outputs.popleft(), tree.prefix))
     links = {path for path, mode in unusual.items() if mode == _GITLINK}
@@ -217,6 +221,13 @@ def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
     for line in _fields(output):
         facts, _, path = line.partition(b"\t")
         yield path[start:], facts.split()
+
+
+def _refuse_another_commit(status: bytes, commit: str | None) -> None:
+    """Refuse to tell of one commit what git found of the next one, made meanwhile."""
+    told = f"# branch.oid {commit or '(initial)'}\0".encode()
+    if not status.startswith(told):
+        raise ProjectError("HEAD moved to another commit just now; run it again when git is at rest")
 
 
 def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool]]:
