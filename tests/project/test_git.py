@@ -482,6 +482,17 @@ def test_what_changes_while_git_looks_is_not_told_as_committed(repository: Tree)
     }
 
 
+def test_a_commit_made_meanwhile_is_not_mixed_with_the_one_before(repository: Tree) -> None:
+    """What git finds to be as in the new commit is not told as being as in the old one."""
+    repository.commit("a")
+    repository.write("a", content=b"CONTENT\n")
+    found = opened(repository.root)
+    repository.commit("a")
+
+    with pytest.raises(ProjectError, match="HEAD moved"), found.comparing() as comparison:
+        comparison.standing([])
+
+
 def test_a_broken_repository_is_an_error(repository: Tree) -> None:
     """A repository that git cannot read is one clear line, also where the tree is compared."""
     repository.commit("a")
