@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -33,8 +34,8 @@ _STATUS = (
     "--ignore-submodules=all",
 )
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
-_CLOCK_OF_FILES = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
-"""The times of files may be a tick of the kernel behind the true time."""
+_CLOCK_OF_FILES = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
+"""CLOCK_REALTIME_COARSE: the times of files may be a tick of the kernel behind the true time."""
 _PIECE = 1 << 16
 _FILTERS = ("config", "--get-regexp", r"^filter\.")
 
@@ -85,11 +86,12 @@ class Comparison:
         Raises `ProjectError` where git cannot say.
         """
         compared = self.answer.result()
+        meanwhile = (self.began_ns, time.time_ns())
         states: list[GitState] = []
         untracked: dict[bytes, int] = {}
         filtered: dict[bytes, int] = {}
         for number, sight in enumerate(sights):
-            state = compared.state(sight, self.began_ns)
+            state = compared.state(sight, meanwhile)
             states.append(state)
             if state == "untracked":
                 untracked[sight.path] = number
@@ -128,10 +130,11 @@ class _Compared:
     has_filters: bool
     """Whether files may go through filter programs."""
 
-    def state(self, sight: Sight, began_ns: int) -> GitState:
+    def state(self, sight: Sight, meanwhile: tuple[int, int]) -> GitState:
         """Return the state as far as names and sizes tell it.
 
-        What changed since git began to look is not known to be as committed.
+        What changed while git looked is not known to be as committed; a time that is still to come is that
+        of a clock which was wrong.
         """
         path, size, ctime_ns = sight
         committed = self.committed.take(path)
@@ -139,7 +142,7 @@ class _Compared:
             return "modified"
         if committed is None:
             return "submodule" if path.startswith(self.submodules) else "untracked"
-        if ctime_ns >= began_ns:
+        if meanwhile[0] <= ctime_ns <= meanwhile[1]:
             return "modified"
         return "committed" if committed in (size, -1) else "converted"
 
