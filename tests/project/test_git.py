@@ -14,11 +14,10 @@ import pytest
 
 from backup_lib.errors import ProjectError
 from backup_lib.model import GitState
-from backup_lib.project import standing
 from backup_lib.project.git import Repository, TagObject, find_root, open_repository
 from backup_lib.project.rules import rules_for
 from backup_lib.project.selection import select
-from backup_lib.project.standing import Sight, Standing
+from backup_lib.project.standing import _CLOCK_OF_FILES, Sight, Standing
 from backup_lib.settings import Settings
 
 from .conftest import Tree
@@ -486,7 +485,7 @@ def test_what_changes_while_git_looks_is_not_told_as_committed(repository: Tree)
 def test_the_clock_of_files_is_never_ahead_of_them(tmp_path: Path) -> None:
     """What changes after git began to look has a later time than that: the kernel stamps by whole ticks."""
     for number in range(300):
-        began_ns = time.clock_gettime_ns(standing._CLOCK_OF_FILES)
+        began_ns = time.clock_gettime_ns(_CLOCK_OF_FILES)
         (tmp_path / str(number)).mkdir()
         assert (tmp_path / str(number)).stat().st_ctime_ns >= began_ns
 
