@@ -16,12 +16,16 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .bench import Outcome
+from .source import race_under_source
 from .target import race_under_target
+from .writers import race_with_writers
 
 Race = Callable[[Path, bool], Outcome]
 
 RACES: dict[str, Race] = {
     "target": race_under_target,
+    "source": race_under_source,
+    "writers": race_with_writers,
 }
 
 

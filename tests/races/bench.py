@@ -107,7 +107,11 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def make_project(root: Path, files: dict[str, bytes]) -> None:
-    """Make a project of one commit, ten seconds old."""
+    """Make a project of one commit.
+
+    It is a second old then: git knows the times of its files by whole seconds, and takes a file that changes
+    in the second of its commit, and gets its old time back, for unchanged.
+    """
     (root.parent / "home").mkdir(exist_ok=True)
     (root.parent / "home" / ".gitconfig").write_text(_GIT_CONFIG)
     os.environ["HOME"] = str(root.parent / "home")
@@ -119,6 +123,7 @@ def make_project(root: Path, files: dict[str, bytes]) -> None:
     git(root, "init", "--quiet")
     git(root, "add", "-A")
     git(root, "commit", "--quiet", "-m", "First")
+    time.sleep(1.1)
 
 
 def place(root: Path, console: Silent | None = None) -> Workplace:

@@ -69,7 +69,7 @@ def _attack(folder: Path, way: str, swaps: int, outcome: Outcome) -> None:
             return [arena]
         return [path / "demo" for path in folder.glob(".to.*.partial")]
 
-    swapper = Swapper(arenas, folder / "canary", folder / "linked", folder / "aside", shared)
+    swapper = Swapper(arenas, folder / "canary", None, folder / "aside", shared)
     before = _canaries(folder)
     with racing(swapper.run):
         while shared[DONE] < swaps:
