@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .bench import Outcome
+from .crowd import race_in_a_crowd
 from .source import race_under_source
 from .target import race_under_target
 from .writers import race_with_writers
@@ -26,6 +27,7 @@ RACES: dict[str, Race] = {
     "target": race_under_target,
     "source": race_under_source,
     "writers": race_with_writers,
+    "crowd": race_in_a_crowd,
 }
 
 

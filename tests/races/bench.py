@@ -136,5 +136,5 @@ def invoke(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the real command on the same project and store."""
     settings = {"INVOKE_BACKUP_PROJECT": "demo", "INVOKE_BACKUP_STORE": str(root.parent / "store")}
     environment = os.environ | settings | {"PYTHONPATH": str(_HERE)}
-    command = [sys.executable, "-m", "invoke", *arguments]
+    command = [sys.executable, "-m", "invoke", "--search-root", str(_HERE), *arguments, "--root", str(root)]
     return subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, check=False)
