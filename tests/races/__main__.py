@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from .bench import Outcome
+from .clocks import race_the_clock
 from .crowd import race_in_a_crowd
 from .source import race_under_source
 from .target import race_under_target
@@ -28,6 +29,7 @@ RACES: dict[str, Race] = {
     "source": race_under_source,
     "writers": race_with_writers,
     "crowd": race_in_a_crowd,
+    "clocks": race_the_clock,
 }
 
 

@@ -29,6 +29,7 @@ __all__ = ["race_in_a_crowd"]
 _VERSIONS = tuple(f"1.{number}.0" for number in range(6))
 _KEEP = 2
 
+
 class _Worker:
     """One process that does one thing after the other."""
 
@@ -43,7 +44,9 @@ class _Worker:
 
     def run(self) -> None:
         """Do what there is to do, as often as was asked."""
-        acts = [self.release] * 5 + [self.daily] * 3 + [self.clean] * 3 + [self.verify] * 3 + [self.verify_all]
+        acts = (
+            [self.release] * 5 + [self.daily] * 3 + [self.clean] * 3 + [self.verify] * 3 + [self.verify_all]
+        )
         acts += [self.restore] * 3 + [self.command] * 2
         for _ in range(self.rounds):
             act = random.choice(acts)
