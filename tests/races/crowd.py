@@ -217,6 +217,177 @@ def _judge_reports(store: Path, said: list[dict[str, Any]], outcome: Outcome) ->
             continue
         name = each["archive"]
         records = [record for _, record in book.records if record.archive == name]
+        acts = [self.release] * 5 + [self.daily] * 3 + [self.clean] * 3 + [self.restore] * 3
+        acts += [self.verify] * 3 + [self.verify_all] + [self.command] * 2
+        for _ in range(self.rounds):
+            act = random.choice(acts)
+            try:
+                act()
+                self.say(f"{act.__name__}: done")
+            except StoreHeldError:
+                self.say(f"{act.__name__}: the store was held")
+            except NoSuchBackupError:
+                self.say(f"{act.__name__}: no such backup")
+            except BackupError as error:
+                self.say("broken", why=f"{act.__name__}: {type(error).__name__}: {error}")
+            except Exception as error:
+                self.say("broken", why=f"{act.__name__}: {type(error).__name__}, which is no answer: {error}")
+
+    def edit(self) -> None:
+        """Change the project a little."""
+        file = self.root / "src" / f"{random.randrange(20)}.txt"
+        new = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+        new.write_bytes(os.urandom(200).hex().encode())
+        new.rename(file)
+
+    def release(self) -> None:
+        """Back a version up."""
+        self.edit()
+        made = back_up(place(self.root), Order(random.choice(_VERSIONS)))
+        self.say("published", archive=self.name_of(made.archive), sha256=made.sha256)
+
+    def daily(self) -> None:
+        """Back the day up."""
+        self.edit()
+        made = back_up(place(self.root), Order(daily=True))
+        self.say("published", archive=self.name_of(made.archive), sha256=made.sha256)
+
+    def clean(self) -> None:
+        """Remove what is old."""
+        cleaned = clean(place(self.root), Keep(_KEEP, 1))
+        for fate in cleaned.fates:
+            if not fate.kept:
+                self.say("removed", archive=self.name_of(fate.archive))
+
+    def verify(self) -> None:
+        """Prove one."""
+        self.judge(verify_version(place(self.root), random.choice([None, *_VERSIONS]), "full"))
+
+    def verify_all(self) -> None:
+        """Prove all."""
+        for verified in verify_all(place(self.root), "full"):
+            self.judge(verified)
+
+    def judge(self, verified: Verified) -> None:
+        """Note what a proof found wrong."""
+        if verified.findings:
+            self.say("broken", why=f"verify: {verified.findings[0]}")
+
+    def restore(self) -> None:
+        """Bring one back."""
+        to = self.root.parent / f"restored.{os.getpid()}"
+        try:
+            restore(place(self.root), Request(random.choice([None, *_VERSIONS]), to=to))
+        finally:
+            shutil.rmtree(to, ignore_errors=True)
+
+    def command(self) -> None:
+        """Run the real command."""
+        made = invoke(self.root, "backup", "--json", "--version", random.choice(_VERSIONS))
+        if made.returncode == StoreHeldError.exit_code:
+            raise StoreHeldError(made.stderr)
+        if made.returncode:
+            raise RuntimeError(f"exit {made.returncode}: {made.stderr}")
+        told = json.loads(made.stdout)["result"]
+        self.say("published", archive=self.name_of(told["archive"]), sha256=told["sha256"])
+
+    def name_of(self, archive: str) -> str:
+        """Return the path below the store."""
+        return str(Path(archive).relative_to(self.root.parent / "store"))
+
+
+def race_in_a_crowd(folder: Path, long: bool) -> Outcome:
+    """Let many processes back up, clean, verify and restore on one store, and kill some at any moment."""
+    outcome = Outcome("in a crowd")
+    root = folder / "demo"
+    files = {f"src/{number}.txt": os.urandom(100).hex().encode() for number in range(20)}
+    make_project(root, files | {"large.bin": os.urandom(400_000), ".backupignore": b"*.tmp\n"})
+    back_up(place(root), Order(_VERSIONS[0]))
+    _Crowd(folder, 200 if long else 12, outcome).run(16 if long else 8)
+    with place(root).store.writing("the end"):
+        pass  # what the killed ones left is finished, or swept
+    said = _said(folder)
+    for each in said:
+        outcome.count(each["what"])
+    outcome.broken += [each["why"] for each in said if each["what"] == "broken"]
+    _judge_reports(folder / "store", said, outcome)
+    _judge_removals(folder / "store", outcome)
+    _judge_store(folder, outcome)
+    _time_the_lock(folder, 200 if long else 20, outcome)
+    return outcome
+
+
+class _Crowd:
+    """Keeps processes at work until each did its rounds; kills one now and then, and another goes on."""
+
+    def __init__(self, folder: Path, rounds: int, outcome: Outcome) -> None:
+        self.folder = folder
+        self.rounds = rounds
+        self.outcome = outcome
+        self.running: dict[int, Path] = {}
+
+    def start(self, log: Path) -> None:
+        """Let a process do what is left to do of what this log tells of."""
+        done = sum(": " in each["what"] for each in _lines(log)) if log.exists() else 0
+        if done >= self.rounds:
+            return
+
+        def work() -> None:
+            os.setpgid(0, 0)  # to be killed with all that it starts
+            _Worker(self.folder / "demo", log, self.rounds - done).run()
+
+        self.running[fork(work)] = log
+
+    def run(self, workers: int) -> None:
+        """Do it, and list the store all the while."""
+        for number in range(workers):
+            self.start(self.folder / f"log.{number}")
+        next_kill = time.monotonic()
+        while self.running:
+            _list(self.folder / "demo", self.outcome)
+            if time.monotonic() >= next_kill:
+                with suppress(ProcessLookupError):  # it has no group of its own yet
+                    os.killpg(random.choice(sorted(self.running)), signal.SIGKILL)
+                next_kill = time.monotonic() + random.uniform(0, 2)
+            self.collect()
+
+    def collect(self) -> None:
+        """Take note of who ended."""
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        end, log = os.waitstatus_to_exitcode(status), self.running.pop(pid)
+        self.outcome.expect(end in (0, -signal.SIGKILL), f"a process ended with {end}")
+        if end:
+            self.outcome.count("killed")
+            self.start(log)
+
+
+def _list(root: Path, outcome: Outcome) -> None:
+    """List the store while others write it; no lock is held."""
+    names = [backup.name for backup in place(root).store.backups()]
+    outcome.count("listings")
+    outcome.expect(len(names) == len(set(names)), f"a name is listed twice: {names}")
+    outcome.expect(not any(".partial" in name for name in names), f"a listing is torn: {names}")
+
+
+def _lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def _said(folder: Path) -> list[dict[str, Any]]:
+    return [each for log in sorted(folder.glob("log.*")) for each in _lines(log)]
+
+
+def _judge_reports(store: Path, said: list[dict[str, Any]], outcome: Outcome) -> None:
+    """Look for each backup that was reported as published."""
+    book = ledger.read(store)
+    removed = {each["archive"] for each in said if each["what"] == "removed"}
+    for each in said:
+        if each["what"] != "published":
+            continue
+        name = each["archive"]
+        records = [record for _, record in book.records if record.archive == name]
         acts = [record.act for record in records if record.act != "prove"]
         known = [record for record in records if record.act == "publish" and record.sha256 == each["sha256"]]
         outcome.expect(bool(known), f"{name} was published, but the ledger does not know it")
