@@ -25,6 +25,8 @@ __all__ = [
 ]
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_SEE_FOLDER = OPEN_DIRECTORY | getattr(os, "O_PATH", 0)
+"""Opens also a folder that its mode closes to us."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_OPENAT2 = 437
@@ -125,10 +127,43 @@ def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None
 
 def remove_tree(path: Path) -> None:
     """Remove a folder of our own with all that is in it, as far as that can be done; no link is followed."""
-    for folder, _, _ in os.walk(path):
-        with suppress(OSError):
-            os.chmod(folder, 0o700)
+    with suppress(OSError):
+        top = os.open(path, OPEN_DIRECTORY)
+        try:
+            _make_removable(top)
+        finally:
+            os.close(top)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def _make_removable(top: int) -> None:
+    """Take every folder below an open one for ourselves, whatever its mode: else it keeps what is in it."""
+    folders = [b""]
+    while folders:
+        folder = folders.pop()
+        with suppress(OSError):
+            seen = open_beneath(top, folder, _SEE_FOLDER)
+            try:
+                _own(seen)
+                folders += (folder + b"/" * bool(folder) + name for name in _folders_in(seen))
+            finally:
+                os.close(seen)
+
+
+def _own(seen: int) -> None:
+    if sys.platform == "linux":
+        os.chmod(f"/proc/self/fd/{seen}", 0o700)  # the one way for what is open by name only
+    else:
+        os.fchmod(seen, 0o700)
+
+
+def _folders_in(seen: int) -> list[bytes]:
+    fd = os.open(b".", OPEN_DIRECTORY, dir_fd=seen)
+    try:
+        with os.scandir(fd) as entries:
+            return [os.fsencode(entry.name) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    finally:
+        os.close(fd)
 
 
 def sync_folder(folder: Path | int) -> None:

@@ -7,9 +7,10 @@ import errno
 import os
 import stat
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -17,6 +18,7 @@ from backup_lib import filesystem
 from backup_lib.filesystem import (
     OPEN_DIRECTORY,
     open_beneath,
+    remove_tree,
     rename_new,
     replace_file,
     sync_file_system,
@@ -216,3 +218,36 @@ def test_syncing(folder: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(os, "sync", lambda: synced.append(True))
     sync_file_system(folder)
     assert synced == [True]
+
+
+def test_a_tree_of_any_modes_is_removed(tmp_path: Path) -> None:
+    """Folders that their modes close are removed with what is in them; what links lead to keeps its mode."""
+    outside = tmp_path / "outside"
+    (outside / "kept").mkdir(parents=True)
+    outside.chmod(0o750)
+    tree = tmp_path / "tree"
+    (tree / "read-only" / "closed" / "deep").mkdir(parents=True)
+    (tree / "read-only" / "file").write_text("content")
+    (tree / "link").symlink_to(outside)
+    (tree / "read-only" / "closed").chmod(0)
+    (tree / "read-only").chmod(0o555)
+    done = os.fork() or _removed_by_nobody(tmp_path, tree)
+    assert os.waitstatus_to_exitcode(os.waitpid(done, 0)[1]) == 0
+    assert not tree.exists()
+    assert (stat.S_IMODE(outside.stat().st_mode), os.listdir(outside)) == (0o750, ["kept"])
+
+
+def _removed_by_nobody(above: Path, tree: Path) -> NoReturn:
+    """Remove a tree as one whom modes keep out; in a child process, which ends."""
+    try:
+        if os.getuid() == 0:
+            for path in (above, *above.rglob("*")):
+                os.chown(path, 65534, 65534, follow_symlinks=False)
+        os.chdir(above)
+        if os.getuid() == 0:
+            os.setuid(65534)
+        remove_tree(tree.relative_to(above))
+        os._exit(0)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)

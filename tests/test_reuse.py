@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import subprocess
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support import Run, archive_of
@@ -14,6 +17,7 @@ from support import Run, archive_of
 from backup_lib.archive.intake import open_source
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.model import Source
+from backup_lib.project import standing
 
 
 @pytest.fixture
@@ -130,6 +134,53 @@ def test_a_damaged_backup_before_gives_no_block(
 
     assert second > first // 2
     assert run("verify", "--archive", str(archive)).code == 0
+
+
+def test_a_scan_that_lies_in_the_future_is_not_trusted(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the clock was set back since the backup before, everything is read again, once."""
+    ahead = time.time_ns() + 10**18
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "time_ns", lambda: ahead)
+        _, first = made(run, monkeypatch)
+    _, second = made(run, monkeypatch)
+    _, third = made(run, monkeypatch)
+
+    assert (first, third) == (second, 0)
+
+
+def test_a_copied_file_is_not_told_as_committed_if_git_saw_it_later(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that is put back as committed between the scan and git's look is read again."""
+    file = big_project / "src" / "server.js"
+    committed = file.read_text()
+    file.write_text(committed.upper())
+    time.sleep(2.1)
+    run("backup")
+    scanned = threading.Event()
+    compared, told = standing._compared, standing.Comparison.standing
+
+    def look_late(*asked: Any) -> Any:
+        scanned.wait()
+        file.write_text(committed)
+        return compared(*asked)
+
+    def tell(comparison: standing.Comparison, sights: Any) -> standing.Standing:
+        scanned.set()
+        return told(comparison, sights)
+
+    monkeypatch.setattr(standing, "_compared", look_late)
+    monkeypatch.setattr(standing.Comparison, "standing", tell)
+    archive, _ = made(run, monkeypatch)
+
+    assert run("verify").code == 0
+    with open_for_reading(archive) as (read_at, size):
+        reader = open_archive(read_at, size)
+        assert reader is not None
+        entry = next(entry for entry in reader.entries() if entry.path == b"src/server.js")
+    assert (entry.state, entry.digest) == ("modified", hashlib.sha256(committed.encode()).digest())
 
 
 def test_hard_links_keep_the_digest_of_their_file(

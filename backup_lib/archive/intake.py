@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
+from contextlib import suppress
 
 import msgspec
 
@@ -12,7 +14,7 @@ from backup_lib.archive.buffer import Buffer
 from backup_lib.filesystem import open_beneath
 from backup_lib.model import Source
 
-__all__ = ["TRIES", "held_still", "open_source", "take_file"]
+__all__ = ["TRIES", "held_still", "is_still", "open_source", "take_file"]
 
 TRIES = 3
 """How often a file is read while it keeps changing."""
@@ -21,6 +23,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SHORT = 4000
 _MOST = 64 << 20
 """The most bytes of a file that are held at once: far more than a small file grows between scan and read."""
+_LONGEST_WRITE_NS = 60_000_000_000
 
 
 def open_source(root: int, source: Source) -> tuple[int, Source]:
@@ -28,6 +31,7 @@ def open_source(root: int, source: Source) -> tuple[int, Source]:
 
     It is the file that the scan saw, or one put in its place below the same folders: never one
     reached over a link, never anything but a regular file, and opening never waits.
+    No write is under way in it that its times tell of already: they tell of every one that follows.
 
     Raises `OSError` where there is no such file any more.
     """
@@ -46,7 +50,20 @@ def open_source(root: int, source: Source) -> tuple[int, Source]:
     if not stat.S_ISREG(now.st_mode):
         os.close(fd)
         raise OSError(0, "no longer a regular file", source.path)
+    if now.st_ctime_ns > time.time_ns() - _LONGEST_WRITE_NS:
+        _let_write_end(fd)
     return fd, _as_now(source, now)
+
+
+def _let_write_end(fd: int) -> None:
+    """Wait until no call is in the midst of writing to an open file.
+
+    The kernel stamps a file when a write begins, and lets others read what is half written (ext4, tmpfs).
+    Looking for data takes the lock that a write holds to its end.
+    """
+    with suppress(OSError):  # there are no data, or none can be looked for
+        if os.lseek(fd, 0, os.SEEK_DATA):
+            os.lseek(fd, 0, os.SEEK_SET)
 
 
 def _open(root: int, path: bytes) -> int:
@@ -80,6 +97,16 @@ def _same(source: Source, now: os.stat_result) -> bool:
         and source.inode == now.st_ino
         and source.device == now.st_dev
     )
+
+
+def is_still(root: int, source: Source) -> bool:
+    """Whether the very thing that the scan saw still stands there, unchanged by its times."""
+    try:
+        now = os.stat(source.path, dir_fd=root, follow_symlinks=False)
+    except OSError:
+        return False
+    seen = (source.ctime_ns, source.mtime_ns, source.inode, source.device)
+    return seen == (now.st_ctime_ns, now.st_mtime_ns, now.st_ino, now.st_dev)
 
 
 def held_still(fd: int, source: Source) -> bool:

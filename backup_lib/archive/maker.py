@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Protocol
@@ -19,7 +19,7 @@ import msgspec
 from backup_lib.archive.block import LARGE, PIECE, cut, fingerprint
 from backup_lib.archive.buffer import Buffer
 from backup_lib.archive.formats import FORMATS
-from backup_lib.archive.intake import TRIES, held_still, open_source, take_file
+from backup_lib.archive.intake import TRIES, held_still, is_still, open_source, take_file
 from backup_lib.archive.reuse import Reuse, Reused
 from backup_lib.archive.tar import END, RECORD, commit_header, header, padding
 from backup_lib.model import Block, Entry, GitState, Header, Problem, Source
@@ -27,6 +27,7 @@ from backup_lib.model import Block, Entry, GitState, Header, Problem, Source
 __all__ = ["Contents", "Made", "Maker", "Result", "RunBegins", "RunEnds", "RunFails"]
 
 _BLANK = bytes(RECORD)
+_AS_COMMITTED: tuple[GitState, ...] = ("committed", "converted")
 
 
 class Hash(Protocol):
@@ -186,7 +187,7 @@ class Maker:
 
     def _copy(self, copy: Copy) -> Made:
         reused = self.before.take(copy.fingerprint) if self.before else None
-        if reused is None:
+        if reused is None or not self._may_be_told(copy.sources, reused.block.entries):
             return self.make_block(copy.sources)
         entries = tuple(map(_with_state, reused.block.entries, copy.sources))
         content = sum(source.size for source in copy.sources)
@@ -205,9 +206,23 @@ class Maker:
         copies = list(_copies(source))
         reused = [self.before.take(copy.fingerprint) for copy in copies]
         first = reused[0]
-        if first is None or None in reused:
+        if first is None or None in reused or not self._may_be_told([source], first.block.entries):
             return []
         return [RunBegins(), *copies, RunEnds(_with_state(first.block.entries[0], source), None)]
+
+    def _may_be_told(self, sources: Sequence[Source], entries: Sequence[Entry]) -> bool:
+        """Whether what git says of some sources goes for what an earlier archive holds of them.
+
+        It does where git said the same then, of the same commit; else each must still be what the scan saw,
+        as git may have looked at it later than the scan.
+        """
+        same_commit = self.before is not None and self.before.commit == self.head.commit
+        return all(
+            source.state not in _AS_COMMITTED
+            or (same_commit and entry.state == source.state and source.kind != "hardlink")
+            or is_still(self.root, source)
+            for source, entry in zip(sources, entries, strict=True)
+        )
 
     def header(self, source: Source, size: int) -> bytes:
         """Return the header records of a source that has `size` bytes of content."""
@@ -274,7 +289,7 @@ class _Filling:
     def add(self, source: Source) -> None:
         """Add one source; what cannot be read is a problem."""
         if source.kind != "file":
-            self._entries.append(Entry(source.path, source.kind, 0, b"", source.link, source.state))
+            self._entries.append(Entry(source.path, source.kind, 0, b"", source.link, self._state(source)))
             self.buffer.add(self._maker.header(source, 0))
             return
         self._bytes += source.size
@@ -285,6 +300,13 @@ class _Filling:
             self.buffer.cut(start)
             self._problems.append(_unread(source, error))
             self._as_scanned = False
+
+    def _state(self, source: Source) -> GitState:
+        """Return the state of a link, which is not opened; git may have looked at it later than the scan."""
+        if source.state not in _AS_COMMITTED or is_still(self._maker.root, source):
+            return source.state
+        self._as_scanned = False
+        return _touched(source)
 
     def _add_file(self, source: Source) -> None:
         buffer, start = self.buffer, self.buffer.used
@@ -327,7 +349,7 @@ def _made_of(reused: Reused, contents: Contents) -> Made:
 
 def _touched(source: Source) -> GitState:
     """Return the state of a file that changed since the scan: git did not see what it is now."""
-    return "modified" if source.state in ("committed", "converted") else source.state
+    return "modified" if source.state in _AS_COMMITTED else source.state
 
 
 def _copies(source: Source) -> Iterator[CopyPiece]:

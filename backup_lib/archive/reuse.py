@@ -3,6 +3,7 @@
 A block is reused where its fingerprint says that the scan saw all its sources as they were then.
 A source that changed within two seconds of that earlier scan may have changed once more
 without a trace in its times (what git calls "racily clean"): it is never trusted.
+Nor is anything from a scan that lies in the future: the clock was set back since.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ class Reuse:
                     self._blocks[record.fingerprint] = (offset, record)
                 offset += record.length
 
+    @property
+    def commit(self) -> str | None:
+        """The commit that the states in the earlier archive are measured against."""
+        return self._reader.header.commit
+
     def trusts(self, sources: Iterable[Source]) -> bool:
         """Whether no file of them changed so late that its times may not tell of the next change."""
         return all(
@@ -77,7 +83,8 @@ class Reuse:
 
 
 def _makes_the_same_blocks(before: Header, now: Header) -> bool:
-    return before.scanned_ns > 0 and (before.project, before.format, before.level) == (
+    """Whether blocks are the same; where the clock was set back, the times of files do not order changes."""
+    return 0 < before.scanned_ns <= now.scanned_ns and (before.project, before.format, before.level) == (
         now.project,
         now.format,
         now.level,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from backup_lib.errors import ProjectError
 from backup_lib.model import GitState
 from backup_lib.project.committed import Committed
 from backup_lib.project.worktree import WorkTree, refusal
@@ -24,14 +26,16 @@ _NO_FILTER = (b"unspecified", b"unset", b"set", b"")
 _STATUS = (
     "status",
     "--porcelain=v2",
+    "--branch",
+    "--no-ahead-behind",
     "-z",
     "--untracked-files=no",
     "--no-renames",
     "--ignore-submodules=all",
 )
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
-_CLOCK_OF_FILES = getattr(time, "CLOCK_REALTIME_COARSE", time.CLOCK_REALTIME)
-"""The times of files may be a tick of the kernel behind the true time."""
+_CLOCK_OF_FILES = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
+"""CLOCK_REALTIME_COARSE: the times of files may be a tick of the kernel behind the true time."""
 _PIECE = 1 << 16
 _FILTERS = ("config", "--get-regexp", r"^filter\.")
 
@@ -82,11 +86,12 @@ class Comparison:
         Raises `ProjectError` where git cannot say.
         """
         compared = self.answer.result()
+        meanwhile = (self.began_ns, time.time_ns())
         states: list[GitState] = []
         untracked: dict[bytes, int] = {}
         filtered: dict[bytes, int] = {}
         for number, sight in enumerate(sights):
-            state = compared.state(sight, self.began_ns)
+            state = compared.state(sight, meanwhile)
             states.append(state)
             if state == "untracked":
                 untracked[sight.path] = number
@@ -125,10 +130,11 @@ class _Compared:
     has_filters: bool
     """Whether files may go through filter programs."""
 
-    def state(self, sight: Sight, began_ns: int) -> GitState:
+    def state(self, sight: Sight, meanwhile: tuple[int, int]) -> GitState:
         """Return the state as far as names and sizes tell it.
 
-        What changed since git began to look is not known to be as committed.
+        What changed while git looked is not known to be as committed; a time that is still to come is that
+        of a clock which was wrong.
         """
         path, size, ctime_ns = sight
         committed = self.committed.take(path)
@@ -136,7 +142,7 @@ class _Compared:
             return "modified"
         if committed is None:
             return "submodule" if path.startswith(self.submodules) else "untracked"
-        if ctime_ns >= began_ns:
+        if meanwhile[0] <= ctime_ns <= meanwhile[1]:
             return "modified"
         return "committed" if committed in (size, -1) else "converted"
 
@@ -153,6 +159,7 @@ def _compared(tree: WorkTree, commit: str | None) -> _Compared:
     )
     outputs = deque(answer.checked("comparing the tree with the commit") for answer in answers)
     del answers  # each output goes once it was read: among many files they are large
+    _refuse_another_commit(outputs[0], commit)
     changes = dict(_changes(outputs.popleft(), tree.prefix))
     unusual = dict(_index(outputs.popleft(), tree.prefix))
     links = {path for path, mode in unusual.items() if mode == _GITLINK}
@@ -217,6 +224,13 @@ def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
     for line in _fields(output):
         facts, _, path = line.partition(b"\t")
         yield path[start:], facts.split()
+
+
+def _refuse_another_commit(status: bytes, commit: str | None) -> None:
+    """Refuse to tell of one commit what git found of the next one, made meanwhile."""
+    told = f"# branch.oid {commit or '(initial)'}\0".encode()
+    if not status.startswith(told):
+        raise ProjectError("HEAD moved to another commit just now; run it again when git is at rest")
 
 
 def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool]]:

@@ -40,6 +40,8 @@ _ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMIN
 _LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
 _OPTIONS = (
     *("-c", "core.fsmonitor=false"),
+    *("-c", "core.trustctime=true"),  # else git takes a file that got its old time back for unchanged
+    *("-c", "core.checkStat=default"),
     *("-c", "core.packedGitWindowSize=1m"),  # else git maps whole packs to look up sizes
     *("-c", "core.packedGitLimit=16m"),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -92,12 +93,19 @@ class Folder:
 
 
 def folders(store: Path) -> list[Folder]:
-    """Return the store itself, then the folders of versions in it; links are passed over."""
+    """Return the store itself, then the folders of versions in it; links are passed over.
+
+    What goes while it is looked at is not there: a listing waits for nobody.
+    """
     if not store.is_dir():
         return []
     with os.scandir(store) as entries:
         names = [entry.name for entry in entries if _is_version_folder(entry)]
-    return [scan(store, ""), *(scan(store / name, f"{name}/") for name in sorted(names))]
+    found = [scan(store, "")]
+    for name in sorted(names):
+        with suppress(FileNotFoundError):
+            found.append(scan(store / name, f"{name}/"))
+    return found
 
 
 def _is_version_folder(entry: os.DirEntry[str]) -> bool:
@@ -112,7 +120,8 @@ def scan(path: Path, prefix: str) -> Folder:
             if is_partial(entry.name):
                 partials.append(entry.name)
             elif archive_format(entry.name) and entry.is_file(follow_symlinks=False):
-                archives[entry.name] = entry.stat(follow_symlinks=False)
+                with suppress(FileNotFoundError):
+                    archives[entry.name] = entry.stat(follow_symlinks=False)
     facts = read_facts(path / MANIFEST) if prefix else None
     return Folder(path, prefix, archives, facts, tuple(sorted(partials)))
 

@@ -29,6 +29,7 @@ from backup_lib.store.layout import (
     latest_name,
     next_stamp,
     parse_archive_name,
+    parse_daily_name,
     parse_latest_name,
     stamp_of,
     version_folder,
@@ -174,11 +175,31 @@ def new_release(store: Path, header: Header, releasing: bool = False) -> Iterato
 
 @contextmanager
 def new_daily(store: Path, header: Header) -> Iterator[DailyDraft]:
-    """Open a new archive for the day on which `header` was made; the store must be held alone."""
+    """Open a new archive for the day on which `header` was made; the store must be held alone.
+
+    Raises `StoreError` where the store fails, and where the backup of a past day would be lost.
+    """
     stamp_of(header.created)
     name = daily_name(header.created[:10], header.format)
-    with guarded(store, "writing the backup"), new_file(store, name) as (file, path):
-        yield DailyDraft(store, header, name, file, path)
+    with guarded(store, "writing the backup"):
+        _refuse_past_day(store, name)
+        with new_file(store, name) as (file, path):
+            yield DailyDraft(store, header, name, file, path)
+
+
+def _refuse_past_day(store: Path, name: str) -> None:
+    """Refuse to replace a daily backup once that of another day came after it: a clock is wrong, or was."""
+    if not os.path.lexists(store / name):
+        return
+    book = ledger.read(store)
+    order = book.last_publish_order(name)
+    for other in book.standing():
+        is_daily = parse_daily_name(other) is not None
+        if is_daily and other[:10] != name[:10] and book.last_publish_order(other) > order:
+            raise StoreError(
+                f"{name} is there, and {other} was made after it, so the clock is wrong or was then; "
+                f"set it right, or move {name} away"
+            )
 
 
 @contextmanager
@@ -197,7 +218,7 @@ def _free_name(folder: Path, header: Header, version: str) -> str:
     stamp, book = stamp_of(header.created), ledger.read(folder.parent)
     while True:
         name = archive_name(header.project, version, stamp, header.format)
-        if not os.path.lexists(folder / name) and not book.stands(f"{folder.name}/{name}"):
+        if not os.path.lexists(folder / name) and not book.published(f"{folder.name}/{name}"):
             return name
         stamp = next_stamp(stamp)
 

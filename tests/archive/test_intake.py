@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from backup_lib.archive.block import PIECE
 from backup_lib.archive.check import check_archive
@@ -316,3 +317,22 @@ def test_nothing_can_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     entries, problems = archived(root, sources)
     assert entries == {}
     assert len(problems) == 2
+
+
+def test_links_that_changed_since_the_scan_are_not_told_as_committed(root: Path) -> None:
+    """A link is archived as the scan saw it; git may have seen another one, or other content."""
+    write_file(root, b"b")
+    os.link(root / "b", root / "hard")
+    os.link(root / "a", root / "kept")
+    (root / "soft").symlink_to("a")
+    sources = [replace(source, state="committed" if source.path else "") for source in scan(root)]
+    append(root / "b")
+    (root / "soft").unlink()
+    (root / "soft").symlink_to("z")
+    entries, problems = archived(root, sources)
+    states = {path.decode(): entry.state for path, entry in entries.items() if path}
+    assert problems == []
+    assert states.pop("a") == states.pop("z") == states.pop("kept") == "committed"
+    assert states == {"b": "modified", "hard": "modified", "soft": "modified"}
+    assert entries[b"soft"].link == b"a"
+    assert entries[b"hard"].digest == entries[b"b"].digest

@@ -17,7 +17,7 @@ from backup_lib.model import GitState
 from backup_lib.project.git import Repository, TagObject, find_root, open_repository
 from backup_lib.project.rules import rules_for
 from backup_lib.project.selection import select
-from backup_lib.project.standing import Sight, Standing
+from backup_lib.project.standing import _CLOCK_OF_FILES, Sight, Standing
 from backup_lib.settings import Settings
 
 from .conftest import Tree
@@ -480,6 +480,35 @@ def test_what_changes_while_git_looks_is_not_told_as_committed(repository: Tree)
         b"a": "modified",
         b"b": "committed",
     }
+
+
+def test_the_clock_of_files_is_never_ahead_of_them(tmp_path: Path) -> None:
+    """What changes after git began to look has a later time than that: the kernel stamps by whole ticks."""
+    for number in range(300):
+        began_ns = time.clock_gettime_ns(_CLOCK_OF_FILES)
+        (tmp_path / str(number)).mkdir()
+        assert (tmp_path / str(number)).stat().st_ctime_ns >= began_ns
+
+
+def test_files_from_the_future_are_as_committed(repository: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the clock was set back, what was changed before is not taken for changed just now."""
+    repository.commit("a")
+    ago = time.time_ns() - 10**18
+    monkeypatch.setattr(time, "clock_gettime_ns", lambda _: ago)
+    monkeypatch.setattr(time, "time_ns", lambda: ago + 10**9)
+
+    assert states_of(repository.root) == {b"a": "committed"}
+
+
+def test_a_commit_made_meanwhile_is_not_mixed_with_the_one_before(repository: Tree) -> None:
+    """What git finds to be as in the new commit is not told as being as in the old one."""
+    repository.commit("a")
+    repository.write("a", content=b"CONTENT\n")
+    found = opened(repository.root)
+    repository.commit("a")
+
+    with pytest.raises(ProjectError, match="HEAD moved"), found.comparing() as comparison:
+        comparison.standing([])
 
 
 def test_a_broken_repository_is_an_error(repository: Tree) -> None:

@@ -290,6 +290,30 @@ def test_a_daily_backup_takes_the_place_of_the_last_one_of_the_day(store: LocalS
     assert store.expected(backup, index="other") is None
 
 
+def test_a_wrong_clock_replaces_no_daily_backup_of_a_past_day(store: LocalStore) -> None:
+    """Once the backup of another day came after it, a daily backup stays, until it is moved away."""
+    first = daily(store, b"first")
+    tomorrow = header(None, "2026-11-23T21:45:00Z")
+    daily(store, b"second", tomorrow)
+    with pytest.raises(StoreError, match=f"{first} is there, and 2026-11-23.tar.gz was made after it"):
+        daily(store, b"third")
+    assert (store.path / first).read_bytes() == b"first"
+    daily(store, b"third", tomorrow)
+    (store.path / first).rename(store.path / "old")
+    daily(store, b"fourth")
+    daily(store, b"fifth", header(None, format="zst"))
+    assert daily(store, b"sixth") == first
+    assert (store.path / first).read_bytes() == b"sixth"
+
+
+def test_a_name_is_never_used_again(store: LocalStore) -> None:
+    """A clock that stands still gives the name of a removed backup to no other."""
+    first = release(store, b"first")
+    with store.writing("a test"):
+        store.remove(store.backups())
+    assert release(store, b"second") != first
+
+
 def test_a_daily_backup_that_fails_leaves_the_old_one(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
