@@ -44,6 +44,8 @@ class Sparse:
         for offset, length in self._regions():
             if offset < at or length < 0:
                 raise DamageError("a sparse file has regions that overlap")
+            if length and data % _RECORD:  # GNU tar looks for it in the next record, others right after
+                raise DamageError("a sparse file has data that every reader puts elsewhere")
             at = offset + length
             data += length
         if len(self.map) % 2 or at > self.size or data != self.stored:

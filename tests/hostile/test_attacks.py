@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 
 import pytest
 
 from backup_lib.archive.formats import FORMATS
 from backup_lib.model import Entry
 
-from .arena import Arena, Judge, make_arena, outside_of
+from .arena import Arena, outside_of
 from .attacks import HARMLESS, Members, attacks, broken_streams, file
 from .build import END, forged, forged_stream, stream_of, wrapped
 
 SUFFIXES = (".tar", ".tar.gz", ".tar.zst")
 NAMES = list(attacks(b"/outside"))
-
-
-@pytest.fixture(scope="session")
-def judge() -> Iterator[Judge]:
-    """Yield the process that runs tasks with limits."""
-    with Judge() as running:
-        yield running
-
-
-@pytest.fixture
-def arena(tmp_path: Path, judge: Judge) -> Arena:
-    """Return a fresh folder to let archives loose in."""
-    return make_arena(tmp_path / "arena", judge)
 
 
 def attack(arena: Arena, name: str) -> Members:
@@ -57,16 +41,16 @@ def test_attacks_with_an_index_are_refused(name: str, arena: Arena) -> None:
         assert not arena.target.exists()
         below = arena.restore(forged(attack(arena, name), form, "demo"))
         assert below.code or not name.startswith("hard link"), below
-        shutil.rmtree(arena.target, ignore_errors=True)
+        arena.clear()
         arena.restore(forged(attack(arena, name), form, "demo"), "--strip-components", "1")
-        shutil.rmtree(arena.target, ignore_errors=True)
+        arena.clear()
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_attacks_with_links_allowed(name: str, arena: Arena) -> None:
     """Where links may lead out, still nothing is written, linked or changed through one."""
     arena.restore(wrapped(stream_of(attack(arena, name)), ".tar"), "--outside-links")
-    shutil.rmtree(arena.target, ignore_errors=True)
+    arena.clear()
     arena.restore(forged(attack(arena, name), "gz", "."), "--outside-links")
 
 
@@ -115,8 +99,8 @@ def test_odd_archives_do_no_harm(name: str, arena: Arena) -> None:
     """What is odd comes out harmless or not at all, by both ways of reading."""
     for suffix in SUFFIXES:
         arena.restore(wrapped(stream_of(HARMLESS[name]), suffix))
-        shutil.rmtree(arena.target, ignore_errors=True)
+        arena.clear()
     for form in FORMATS:
         arena.restore(forged(HARMLESS[name], form))
         arena.verify(forged(HARMLESS[name], form))
-        shutil.rmtree(arena.target, ignore_errors=True)
+        arena.clear()
