@@ -67,7 +67,7 @@ def exit_code(result: object) -> int:
         return 4 if any(exit_code(each) for each in result) else 0
     if isinstance(result, Verified):
         return 4 if result.findings else 0
-    return 0
+    return 3 if isinstance(result, Restored) and result.skipped else 0
 
 
 @singledispatch

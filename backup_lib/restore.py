@@ -19,8 +19,9 @@ from typing import Literal, get_args
 import msgspec
 
 import backup_lib
-from backup_lib.archive.extract import Placement, Wish, extract, extract_plain, place, place_plain
+from backup_lib.archive.extract import Placement, Wish, extract, place
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target, is_unnamed
 from backup_lib.backup import Order, back_up
 from backup_lib.errors import (
@@ -95,6 +96,8 @@ class Restored(msgspec.Struct, frozen=True):
     """Files that were there already, with the same content."""
     skipped: tuple[str, ...] = ()
     """Devices, fifos and the like, never restored."""
+    note: str = ""
+    """What is odd about the archive, though it was restored."""
     safety: str | None = None
     """The backup that was made of what was there before."""
     go_back: str | None = None
@@ -106,17 +109,16 @@ class Restored(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One archive, what of it goes where."""
+    """One archive, what of it goes where, and how it is written there."""
 
     path: Path
-    reader: Reader | None
     placement: Placement
-
-    def write(self, target: Target, advance: Advance) -> None:
-        if self.reader is not None:
-            extract(self.reader, self.placement, target, advance)
-        else:
-            extract_plain(self.path, self.placement, target, advance)
+    write: Callable[[Target, Advance], None]
+    stored: int = 0
+    """Bytes of content for which there must be room, where that is known before."""
+    note: str = ""
+    """What is odd about the archive."""
+    is_indexed: bool = False
 
 
 def restore(workplace: Workplace, request: Request) -> Restored:
@@ -192,16 +194,37 @@ def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restore
         if reader is None and request.archive is None and _is_managed(workplace, path):
             raise DamageError("its index is missing, so it was cut off or replaced")
         wish = _wish(workplace, request, path, reader)
-        placement = place(reader, wish) if reader else place_plain(path, wish)
-        return _restore_job(workplace, request, _Job(path, reader, placement))
+        job = _indexed(path, reader, wish) if reader else _plain(path, wish)
+        return _restore_job(workplace, request, job)
+
+
+def _indexed(path: Path, reader: Reader, wish: Wish) -> _Job:
+    placement = place(reader, wish)
+
+    def write(target: Target, advance: Advance) -> None:
+        extract(reader, placement, target, advance)
+
+    return _Job(path, placement, write, is_indexed=True)
+
+
+def _plain(path: Path, wish: Wish) -> _Job:
+    placement = place_plain(path, wish)
+
+    def write(target: Target, advance: Advance) -> None:
+        extract_plain(path, placement, target, advance)
+
+    return _Job(path, placement, write, placement.stored, placement.note)
 
 
 def _restore_job(workplace: Workplace, request: Request, job: _Job) -> Restored:
     placement = job.placement
-    if not (placement.contents or placement.links or placement.folders):
+    is_empty = not (placement.contents or placement.links or placement.folders)
+    if is_empty and (request.paths or request.strip or job.is_indexed):
         raise RestoreError(
             f"nothing in {job.path.name} matches {' '.join(request.paths) or 'what is asked for'}"
         )
+    if job.note:
+        workplace.console.say(f"{printable(job.path.name)}: {job.note}")
     to = _target_of(workplace, request, job.path)
     unchanged: list[bytes] = []
     with translated(RestoreError, "restoring", folder=to):
@@ -216,6 +239,7 @@ def _restore_job(workplace: Workplace, request: Request, job: _Job) -> Restored:
         bytes=placement.size - sum(placement.contents[path][0] for path in unchanged),
         unchanged=len(unchanged),
         skipped=tuple(map(printable, placement.skipped)),
+        note=job.note,
     )
 
 
@@ -290,6 +314,7 @@ def _restore_new(workplace: Workplace, job: _Job, to: Path) -> None:
     """Restore into a new folder, which appears only when all of it is there."""
     to.parent.mkdir(parents=True, exist_ok=True)
     _sweep(to)
+    _refuse_without_room(job, to.parent)
     partial = to.with_name(f"{_partial_start(to)}{secrets.token_hex(4)}.partial")
     partial.mkdir(mode=0o700)
     folder = os.open(partial, OPEN_DIRECTORY)
@@ -305,6 +330,16 @@ def _restore_new(workplace: Workplace, job: _Job, to: Path) -> None:
         raise
     finally:
         os.close(folder)
+
+
+def _refuse_without_room(job: _Job, folder: Path) -> None:
+    facts = os.statvfs(folder)
+    free = facts.f_bavail * facts.f_frsize
+    if job.stored > free:
+        raise RestoreError(
+            f"{printable(job.path.name)} holds {job.stored} bytes, and there is room for {free} "
+            f"in {printable(folder)}; restore it elsewhere with --to, or a part of it with --path"
+        )
 
 
 def _name(partial: Path, to: Path) -> None:

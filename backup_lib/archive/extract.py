@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
-from pathlib import Path
 
-from backup_lib.archive.names import check_link, inner_path
-from backup_lib.archive.plain import all_members, open_stream
+from backup_lib.archive.names import check_link, inner_path, shown
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, Found, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
-from backup_lib.archive.tar import Member, Stamp
+from backup_lib.archive.tar import Stamp
 from backup_lib.archive.target import Target, Writer
 from backup_lib.errors import DamageError, RestoreError, printable
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
-__all__ = ["Placement", "Wish", "extract", "extract_plain", "place", "place_plain"]
+__all__ = ["Placement", "Wish", "extract", "finish", "place"]
 
 
 _WORTH_PROCESSES = 16 << 20
@@ -70,8 +68,6 @@ class Placement:
     """The place and target of each symlink, by name."""
     hard_links: dict[bytes, bytes] = field(default_factory=dict)
     """By place: the place of the file that it is the same as."""
-    linked: set[bytes] = field(default_factory=set)
-    """The places of files that hard links stand for, in an archive without index."""
     only_linked: set[bytes] = field(default_factory=set)
     """The names of files that are not wanted themselves, in an archive with an index."""
     skipped: list[bytes] = field(default_factory=list)
@@ -87,6 +83,18 @@ class Placement:
         yield from self.contents
         yield from self.hard_links
         yield from (place for place, _ in self.links.values())
+
+    def every_folder(self) -> set[bytes]:
+        """Return the place of every folder that has to be there."""
+        return _with_those_above(set(self.folders.values()), self.places())
+
+    def check_links(self) -> None:
+        """Refuse symlinks that lead out of the target; raises `RestoreError`."""
+        folders: set[bytes] = set()
+        for out, target in self.links.values():
+            if b"/.." in target and not folders:
+                folders = self.every_folder()
+            check_link(out, target, folders)
 
     def check(self) -> None:
         """Refuse what would be written over a link, or twice.
@@ -107,7 +115,7 @@ class Placement:
         things.sort()
         for (above, is_folder), (below, _) in pairwise(things):
             if not is_folder and (above == below or below.startswith(above + b"\0")):
-                name = printable(above.replace(b"\0", b"/"))
+                name = shown(above.replace(b"\0", b"/"))
                 if above == below:
                     raise RestoreError(f"refused: two things would be restored as {name}")
                 raise RestoreError(f"refused: something lies below {name}, which is no folder")
@@ -137,34 +145,42 @@ def place(reader: Reader, wish: Wish) -> Placement:
             out = wish.out(inner_path(name), entry.kind == "directory")
             if out is not None:
                 placement.blocks.add(placed.number)
-                _place_entry(placement, entry, (name, out), (_name(top, entry.link), wish))
+                _place_entry(placement, entry, (name, out), _name(top, entry.link))
     placement.blocks.update(_blocks_of_links(reader, placement, top))
     placement.check()
+    if not wish.outside_links:
+        placement.check_links()
     return placement
 
 
 def _blocks_of_links(reader: Reader, placement: Placement, top: bytes) -> Iterator[int]:
-    """Yield in which blocks the files lie that are only wanted for a hard link to them."""
+    """Yield in which blocks the files lie that are only wanted for a hard link to them.
+
+    Raises `RestoreError` where one is not there.
+    """
+    missing = set(placement.only_linked)
     last_parts = {name.rpartition(b"/")[2] for name in placement.only_linked}
     wish = Wish(parts=tuple(last_parts))
     for placed in filter(wish.may_be_in, reader.blocks()) if last_parts else ():
-        if any(_name(top, entry.path) in placement.only_linked for entry in placed.entries()):
+        files = {_name(top, entry.path) for entry in placed.entries() if entry.kind == "file"}
+        if not files.isdisjoint(missing):
+            missing -= files
             yield placed.number
+    if missing:
+        raise RestoreError(
+            f"refused: a hard link is to {shown(min(missing))}, which is no file of the archive"
+        )
 
 
 def _name(top: bytes, path: bytes) -> bytes:
     return top + b"/" + path if path else top
 
 
-def _place_entry(
-    placement: Placement, entry: Entry, named: tuple[bytes, bytes], linked: tuple[bytes, Wish]
-) -> None:
-    (name, out), (link, wish) = named, linked
+def _place_entry(placement: Placement, entry: Entry, named: tuple[bytes, bytes], link: bytes) -> None:
+    name, out = named
     if entry.kind == "directory":
         placement.folders[name] = out
     elif entry.kind == "symlink":
-        if not wish.outside_links:
-            check_link(out, entry.link)
         placement.links[name] = (out, entry.link)
     elif entry.kind == "file":
         _place_file(placement, name, out, (entry.size, entry.digest))
@@ -176,8 +192,8 @@ def _place_entry(
 
 
 def _place_file(placement: Placement, name: bytes, out: bytes, content: tuple[int, bytes]) -> None:
-    if out in placement.contents:
-        raise RestoreError(f"refused: two things would be restored as {printable(out)}")
+    if out in placement.contents or name in placement.files:
+        raise RestoreError(f"refused: two things would be restored as {shown(out)}")
     placement.files[name] = out
     placement.contents[out] = content
 
@@ -191,15 +207,20 @@ def extract(reader: Reader, placement: Placement, target: Target, advance: Advan
     last = max(placement.blocks, default=-1)
     upto = takewhile(lambda unit: unit[0].number <= last, reader.units())
     units = (unit for unit in upto if unit[0].number in placement.blocks)
+    files = 0
     with in_processes(extractor.take, batches(units), placement.size >= _WORTH_PROCESSES) as results:
         for result in results:
             taken = result if isinstance(result, _Taken) else extractor.take_giant(result)
             taken.leave_to(target)
             advance(taken.content)
-    _finish(placement, target)
+            files += taken.files
+    if files != len(placement.files):
+        raise DamageError("it does not hold all the files that its index says")
+    finish(placement, target)
 
 
-def _finish(placement: Placement, target: Target) -> None:
+def finish(placement: Placement, target: Target) -> None:
+    """Do what has to wait until all files are there."""
     for place, file in placement.hard_links.items():
         target.later_hard_link(place, file)
     target.finish()
@@ -211,6 +232,8 @@ class _Taken:
 
     content: int = 0
     """Bytes of content that were dealt with."""
+    files: int = 0
+    """Files that were dealt with."""
     kept: list[bytes] = field(default_factory=list)
     """The files that were not written again."""
     folders: list[tuple[bytes, Stamp]] = field(default_factory=list)
@@ -262,6 +285,7 @@ class _Extractor:
                 pieces = (content,) if len(content) == entry.size else _pieces(content, entry.size, others)
                 writer.write_file(place, stamp, pieces, entry.digest)
                 taken.content += entry.size
+                taken.files += 1
             elif (place := placement.folders.get(name)) is not None:
                 writer.make_folder(place)
                 taken.folders.append((place, stamp))
@@ -306,90 +330,3 @@ def _pieces(
         piece = memoryview(data)[:left]
         left -= len(piece)
         yield piece
-
-
-def place_plain(path: Path, wish: Wish) -> Placement:
-    """Decide what of an archive without index goes where; the last of several members of one name counts.
-
-    Raises `RestoreError` where a name or link may not be restored, `DamageError` where it cannot be read.
-    """
-    placement = Placement()
-    with open_stream(path) as reader:
-        for member in all_members(reader):
-            name = inner_path(member.name)
-            out = wish.out(name, member.kind == "directory")
-            if out is None:
-                continue
-            _forget(placement, name, out)
-            _place_member(placement, member, (name, out), wish)
-    placement.check()
-    return placement
-
-
-def _forget(placement: Placement, name: bytes, out: bytes) -> None:
-    """Forget an earlier member of the same name."""
-    if (place := placement.files.pop(name, None)) is not None:
-        if place in placement.linked:
-            raise RestoreError(f"refused: {printable(name)} comes twice, with a hard link to it between")
-        placement.contents.pop(place)
-    placement.links.pop(name, None)
-    placement.hard_links.pop(out, None)
-
-
-def _place_member(placement: Placement, member: Member, named: tuple[bytes, bytes], wish: Wish) -> None:
-    name, out = named
-    if member.kind is None:
-        placement.skipped.append(name)
-    elif member.kind == "directory":
-        placement.folders[name] = out
-    elif member.kind == "file":
-        _place_file(placement, name, out, (member.size, b""))
-    elif member.kind == "symlink":
-        if not wish.outside_links:
-            check_link(out, member.link)
-        placement.links[name] = (out, member.link)
-    else:
-        _place_hard_link(placement, inner_path(member.link), named, wish)
-
-
-def _place_hard_link(placement: Placement, file: bytes, named: tuple[bytes, bytes], wish: Wish) -> None:
-    name, out = named
-    there = wish.stripped(file)
-    if file in placement.links:  # tar records a symlink of two names so
-        if not wish.outside_links:
-            check_link(out, placement.links[file][1])
-        placement.links[name] = (out, placement.links[file][1])
-    elif file in placement.files:
-        placement.hard_links[out] = placement.files[file]
-        placement.linked.add(placement.files[file])
-    elif there in placement.hard_links:
-        placement.hard_links[out] = placement.hard_links[there]
-    else:
-        raise RestoreError(
-            f"refused: {printable(name)} is a hard link to {printable(file)}, which is not restored"
-        )
-
-
-def extract_plain(path: Path, placement: Placement, target: Target, advance: Advance) -> None:
-    """Take out what is placed of an archive without index, reading it from start to end.
-
-    Raises `DamageError` where it cannot be read, `OSError` where it cannot be written.
-    """
-    last: dict[bytes, int] = {}
-    with open_stream(path) as reader:
-        for number, member in enumerate(reader):
-            last[inner_path(member.name)] = number
-    with open_stream(path) as reader, Writer(target) as writer:
-        for number, member in enumerate(reader):
-            name = inner_path(member.name)
-            if last[name] != number:
-                continue
-            if name in placement.files and member.kind == "file":
-                writer.write_file(placement.files[name], member.stamp, reader.content(), b"")
-                advance(member.size)
-            elif name in placement.folders:
-                writer.make_folder(placement.folders[name])
-                target.later_folder(placement.folders[name], member.stamp)
-            elif name in placement.links:
-                target.later_link(*placement.links[name], member.stamp)
-    _finish(placement, target)

@@ -16,7 +16,7 @@ from backup_lib.archive.trailer import TRAILER_LENGTH, ReadAt, Trailer
 from backup_lib.errors import DamageError
 from backup_lib.model import Level
 
-__all__ = ["find_trailer", "pack", "payload", "salvage", "tail", "unpack"]
+__all__ = ["find_trailer", "is_block", "pack", "payload", "salvage", "tail", "unpack"]
 
 MAGIC = b"\x1f\x8b"
 
@@ -71,6 +71,14 @@ def unpack(block: bytes, size: int) -> bytes | bytearray:
 
 def _member_head(length: int) -> bytes:
     return _FIXED.pack(MAGIC, 8, 4, 0, 0, 255, _LENGTH.size) + _LENGTH.pack(b"RB", 4, length)
+
+
+def is_block(start: bytes) -> bool:
+    """Whether bytes are the start of a gzip member that states its own length, as only ours do."""
+    if len(start) < _HEAD:
+        return False
+    length = _LENGTH.unpack_from(start, _FIXED.size)[2]
+    return start[:_HEAD] == _member_head(length)
 
 
 def salvage(block: bytes, size: int) -> bytes:

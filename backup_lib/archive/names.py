@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from backup_lib.errors import RestoreError, printable
 
-__all__ = ["check_link", "inner_path"]
+__all__ = ["check_link", "inner_path", "shown"]
 
 _LONGEST = 255
 """Bytes of a name on a disk."""
 _DOTS = re.compile(rb"/\.\.?/")
+_LONGEST_LINK = 4095
+"""Bytes of the target of a symlink."""
+_SHOWN = 200
+"""Bytes of a name that a message shows."""
 _DEEPEST = 2048
 """More folders below each other are refused: no path that the kernel takes at once has more."""
 
@@ -25,27 +30,38 @@ def inner_path(name: bytes) -> bytes:
         return name  # nearly every name: there is nothing to look at part by part
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
-        raise RestoreError(f"refused: the name {printable(name)} leads out of the target")
+        raise RestoreError(f"refused: the name {shown(name)} leads out of the target")
     if b"\0" in name or len(parts) > _DEEPEST or any(len(part) > _LONGEST for part in parts):
-        raise RestoreError(f"refused: {printable(name[:200])} is no name a file can have")
+        raise RestoreError(f"refused: {shown(name)} is no name a file can have")
     return b"/".join(parts)
 
 
-def check_link(path: bytes, target: bytes) -> None:
+def check_link(path: bytes, target: bytes, folders: Container[bytes] = ()) -> None:
     """Refuse a symlink at `path` below the target folder that points out of that folder.
 
+    `folders` are the paths at which there are folders for sure. What a link goes into elsewhere may be
+    another link, so that ``..`` after it leads anywhere.
     Raises `RestoreError`.
     """
-    up, down = path.count(b"/"), 0
+    at, unsure = path.split(b"/")[:-1], 0
     outside = target.startswith(b"/") or not target
     for part in target.split(b"/"):
         if part == b"..":
-            up -= 1
-            outside = outside or up < 0 or down > 0  # what is left again may itself have been a link
+            outside = outside or not at or (unsure > 0 and b"/".join(at) not in folders)
+            unsure = max(0, unsure - 1)
+            del at[-1:]
         elif part not in (b"", b"."):
-            down += 1
+            at.append(part)
+            unsure += 1
     if outside:
         raise RestoreError(
-            f"refused: the link {printable(path)} -> {printable(target)} leads out of the target; "
+            f"refused: the link {shown(path)} -> {shown(target)} leads out of the target; "
             "--outside-links restores it as recorded"
         )
+    if len(target) > _LONGEST_LINK:
+        raise RestoreError(f"refused: the link {shown(path)} is longer than any can be")
+
+
+def shown(name: bytes) -> str:
+    """Return a name as a line of a message has room for it."""
+    return printable(name if len(name) <= _SHOWN else name[:_SHOWN] + b"...")

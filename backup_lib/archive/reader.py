@@ -87,7 +87,7 @@ class Reader:
         if len(self.index) != trailer.length or sha256(self.index).digest() != trailer.digest:
             raise DamageError("the index does not match its digest")
         first = next(read_records(self.index))
-        if not isinstance(first, Header) or first.format != kind:
+        if not isinstance(first, Header) or first.format != kind or not _is_name(first.project):
             raise DamageError("the index has no fitting header")
         self.header = first
         self._summary: Summary | None = None
@@ -163,6 +163,11 @@ class Reader:
         """Return what has to follow the blocks, byte for byte."""
         lengths = [(placed.block.length, placed.block.size) for placed in self.blocks()]
         return b"".join(self.form.tail(self.trailer, self.index, lengths))
+
+
+def _is_name(text: str) -> bool:
+    """Whether a folder can have that name."""
+    return text not in ("", ".", "..") and not {"/", "\0"} & set(text) and len(text.encode()) <= 255
 
 
 def _check_sizes(block: PackedBlock, left: int) -> None:

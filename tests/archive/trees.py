@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backup_lib.archive.extract import Wish, extract, extract_plain, place, place_plain
+from backup_lib.archive.extract import Wish, extract, place
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target
 from backup_lib.archive.writer import Tree, Written, write_archive
 from backup_lib.filesystem import OPEN_DIRECTORY

@@ -1,0 +1,134 @@
+"""Sparse files of GNU tar: where their data belongs, in each of the four ways that was ever written down.
+
+"GNU tar, Appendix D: Tar Internals, Storing Sparse Files": the old GNU format, and PAX 0.0, 0.1 and 1.0.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from backup_lib.errors import DamageError
+
+__all__ = ["PREFIX", "Sparse", "map_in_content", "map_in_header", "map_in_records"]
+
+PREFIX = b"GNU.sparse."
+"""What the keys of pax records about sparse files begin with."""
+_RECORD = 512
+_FIELD = 12
+_MOST = 2_000_000
+"""Numbers in a map: two for each region."""
+_LONGEST = 20
+"""Digits of a number."""
+_ZEROS = memoryview(bytes(1 << 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Sparse:
+    """Where the data of a sparse file belongs.
+
+    Raises `DamageError` where its regions overlap, are out of order, or are not what is stored.
+    """
+
+    size: int
+    """Bytes of the file, its holes included."""
+    stored: int
+    """Bytes of it that are in the archive."""
+    map: array[int]
+    """Offset and length of each region of data, in bytes, one after the other."""
+
+    def __post_init__(self) -> None:
+        at = data = 0
+        for offset, length in self._regions():
+            if offset < at or length < 0:
+                raise DamageError("a sparse file has regions that overlap")
+            if length and data % _RECORD:  # GNU tar looks for it in the next record, others right after
+                raise DamageError("a sparse file has data that every reader puts elsewhere")
+            at = offset + length
+            data += length
+        if len(self.map) % 2 or at > self.size or data != self.stored:
+            raise DamageError("a sparse file has a map that does not fit it")
+
+    def _regions(self) -> Iterator[tuple[int, int]]:
+        return zip(self.map[::2], self.map[1::2], strict=False)
+
+    def spread(self, read: Callable[[int], Iterable[bytes]]) -> Iterator[bytes | memoryview]:
+        """Yield the content of the file; `read` yields the next bytes of data."""
+        at = 0
+        for offset, length in self._regions():
+            yield from _hole(offset - at)
+            yield from read(length)
+            at = offset + length
+        yield from _hole(self.size - at)
+
+
+def _hole(length: int) -> Iterator[memoryview]:
+    while length > 0:
+        piece = _ZEROS[:length]
+        yield piece
+        length -= len(piece)
+
+
+def map_in_header(record: bytes, read: Callable[[int], bytes], number: Callable[[bytes], int]) -> array[int]:
+    """Return the map that an old GNU header begins, and the records after it go on with."""
+
+    def numbers() -> Iterator[int]:
+        yield from _filled(record[386:482])
+        goes_on = record[482]
+        while goes_on:
+            more = read(_RECORD)
+            yield from _filled(more[:504])
+            goes_on = more[504]
+
+    def _filled(fields: bytes) -> Iterator[int]:
+        for at in range(0, len(fields), 2 * _FIELD):
+            if fields[at + _FIELD]:
+                yield number(fields[at : at + _FIELD])
+                yield number(fields[at + _FIELD : at + 2 * _FIELD])
+
+    return _array(numbers())
+
+
+def map_in_records(records: Iterable[tuple[bytes, bytes]]) -> array[int]:
+    """Return the map in pax records, formats 0.0 and 0.1; keys are without `PREFIX`."""
+
+    def numbers() -> Iterator[int]:
+        for key, value in records:
+            if key == b"map" and value:
+                yield from map(_decimal, value.split(b","))
+            elif key in (b"offset", b"numbytes"):
+                yield _decimal(value)
+
+    return _array(numbers())
+
+
+def map_in_content(read: Callable[[int], bytes]) -> array[int]:
+    """Return the map in the records before the data of a file, pax format 1.0; no more is read."""
+    lines = _lines(read)
+    return _array(map(_decimal, islice(lines, 2 * _decimal(next(lines)))))
+
+
+def _lines(read: Callable[[int], bytes]) -> Iterator[bytes]:
+    rest = b""
+    while len(rest) <= _LONGEST:
+        *lines, rest = (rest + read(_RECORD)).split(b"\n")
+        yield from lines
+    raise DamageError("a sparse file has a map that is none")
+
+
+def _decimal(text: bytes) -> int:
+    if not text.isdigit() or len(text) > _LONGEST:
+        raise DamageError("a sparse file has a map that is none")
+    return int(text)
+
+
+def _array(numbers: Iterable[int]) -> array[int]:
+    try:
+        found = array("q", islice(numbers, _MOST + 1))
+    except OverflowError:
+        found = None
+    if found is None or len(found) > _MOST:
+        raise DamageError("a sparse file has a map that is none")
+    return found
