@@ -27,7 +27,7 @@ def tree(root: Path) -> dict[bytes, Thing]:
 def gnu(archive: Path, root: Path) -> dict[bytes, Thing] | None:
     """Return what GNU tar makes of an archive, in a folder that is made for it; None where it refuses."""
     root.mkdir()
-    command = ["tar", "--no-same-owner", "--delay-directory-restore", "-C", root, "-xpf", archive]
+    command = ["tar", "--no-same-owner", "--delay-directory-restore", "-C", str(root), "-xpf", str(archive)]
     done = subprocess.run(command, capture_output=True, check=False)
     return None if done.returncode else present_times_left_out(tree(root))
 
@@ -113,9 +113,9 @@ def _fields() -> dict[str, list[Made]]:
         for how, value in values.items():
             found[f"{name}, {how}"] = [Made(b"f", content=b"xyz", fields=((at, value),))]
     total = sum(Made(b"f", content=b"xyz", checksum=b"        ").header())
-    for how in (b"%06o\0 ", b"%07o\0", b"%7o\0", b" %6o ", b"%08o", b"%o\0", b"%o \0"):
-        found[f"checksum as {how!r}"] = [
-            Made(b"f", content=b"xyz", checksum=(how % total).ljust(8, b"\0")[:8])
+    for form in (b"%06o\0 ", b"%07o\0", b"%7o\0", b" %6o ", b"%08o", b"%o\0", b"%o \0"):
+        found[f"checksum as {form!r}"] = [
+            Made(b"f", content=b"xyz", checksum=(form % total).ljust(8, b"\0")[:8])
         ]
     signed = sum(Made(b"\xff\xfe", content=b"xyz", checksum=b"        ").header()) - 512
     found["checksum of signed bytes"] = [Made(b"\xff\xfe", content=b"xyz", checksum=b"%06o\0 " % signed)]

@@ -64,7 +64,7 @@ class FalseClock:
 
         time.time_ns = now_ns
         time.clock_gettime_ns = lambda _: now_ns()
-        time.gmtime = gmtime_of
+        time.gmtime = gmtime_of  # type: ignore[assignment]
         backup_lib.backup.datetime = Moment  # type: ignore[attr-defined]
 
 

@@ -29,7 +29,8 @@ Way = Literal["folder", "soft", "hard"]
 
 def exchange(one: Path, other: Path) -> bool:
     """Let two things change places in one step; False where one is not there."""
-    return _libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), _EXCHANGE) == 0
+    done: int = _libc.renameat2(-100, os.fsencode(one), -100, os.fsencode(other), _EXCHANGE)
+    return done == 0
 
 
 def make_canary(canary: Path, project: Path, content: Callable[[bytes], bytes]) -> None:

@@ -1,4 +1,4 @@
-"""The races, as often as a build machine can: nothing outside is touched or read, nothing is lost or untrue."""
+"""The races, as often as a build machine can: nothing outside is touched, nothing is lost or untrue."""
 
 from __future__ import annotations
 

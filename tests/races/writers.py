@@ -132,7 +132,7 @@ def _writer(root: Path, files: list[Written], begun: Shared, done: Shared) -> Ca
     """Return what changes some files, each when its pause is over, for ever."""
 
     def write() -> None:
-        due = {file: 0.0 for file in files}
+        due = dict.fromkeys(files, 0.0)
         while True:
             file = min(due, key=lambda each: due[each])
             time.sleep(max(0.0, due[file] - time.monotonic()))
