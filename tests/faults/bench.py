@@ -182,7 +182,7 @@ class Bench:
     def wake(self, state: State) -> Verdict:
         """Judge a state that a power cut left; then let the next run make up for it."""
         scene = self._workshop.reset(self._template)
-        put(state.tree, self._start, scene.folder)
+        put(left(self._origin, self._steps[: state.after], state.fates), self._start, scene.folder)
         if state.after % 2 and self._job.task == "release":  # git syncs no tag, so it is there or not
             shutil.rmtree(scene.project / ".git")
             shutil.copytree(self._git, scene.project / ".git")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -98,6 +99,15 @@ def _released(scene: Scene) -> None:
         scene.must("release", "--version", "1.2.0")
 
 
+def _many_blocks(scene: Scene) -> None:
+    """Make a release, and a tree that takes several writes."""
+    _project(scene)
+    _versions(scene, "1.0.0")
+    dice = random.Random(0)
+    for number in range(24):
+        (scene.project / "src" / f"image-{number}.png").write_bytes(dice.randbytes(40_000))
+
+
 def _no_store(scene: Scene) -> None:
     _project(scene)
 
@@ -138,6 +148,8 @@ JOBS = (
     Job("backup-zst", ("backup", "--version", "1.2.0", "--format", "zst"), _two_releases),
     Job("backup-again", ("backup", "--version", "1.1.0"), _two_releases),
     Job("backup-first", ("backup", "--version", "1.0.0"), _no_store),
+    Job("backup-blocks", ("backup", "--version", "1.2.0"), _many_blocks),
+    Job("daily-blocks", ("backup", "--daily", "--format", "zst"), _many_blocks),
     Job("daily-gz", ("backup", "--daily"), _two_releases),
     Job("daily-zst-again", ("backup", "--daily", "--format", "zst"), _this_morning),
     Job("clean", ("clean", "--keep", "1"), _many),

@@ -11,10 +11,10 @@ It keeps what POSIX says that ``fsync`` makes last, and nothing else:
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
@@ -24,7 +24,7 @@ __all__ = ["State", "Step", "Tree", "left", "put", "states_of", "steps_of", "tre
 
 SECTOR = 512
 """Bytes that a disk writes whole."""
-_TEARS = 4
+_TEARS = 8
 """How many ways of tearing one write are tried."""
 
 Node = bytes | str | None
@@ -75,8 +75,9 @@ class State:
     after: int
     """Number of steps that had been made, of all."""
     how: str
-    """What became of those that were not synced."""
-    tree: Tree
+    """What became of those that were not synced, in words."""
+    fates: dict[int, Fate]
+    """The same, by number of the step; those that are not named happened."""
 
 
 def _folder(path: str) -> str:
@@ -296,9 +297,12 @@ def _plans(steps: Sequence[Step], dice: random.Random, samples: int) -> Iterator
     for number in unsynced:
         yield f"lost: {steps[number]}", {number: "lost"}
         yield f"alone: {steps[number]}", dict.fromkeys(set(unsynced) - {number}, "lost")
-    for number in writes[-1:]:
+    for number in writes:
+        yield f"zeros: {steps[number]}", {number: "zeros"}
         for tear in _tears(steps[number]):
             yield f"torn at {tear}: {steps[number]}", {number: tear}
+    for one, other in combinations(unsynced, 2):
+        yield f"lost: {steps[one]}, {steps[other]}", {one: "lost", other: "lost"}
     for sample in range(samples if len(unsynced) > 1 else 0):
         yield f"sample {sample}", {number: _fate(steps[number], dice) for number in unsynced}
 
@@ -319,14 +323,14 @@ def states_of(start: Tree, steps: Sequence[Step], first: int, samples: int) -> I
 
     `samples` of them at each moment are drawn by lot, always the same ones.
     """
-    seen: set[bytes] = set()
+    seen: set[int] = set()
     dice = random.Random(len(steps))
     for after in range(first, len(steps) + 1):
         done = steps[:after]
         for how, fates in _plans(done, dice, samples):
             tree = left(start, done, fates)
             # What must be there when the run is over depends on whether it was over.
-            mark = hashlib.sha256(repr((after == len(steps), sorted(tree.items()))).encode()).digest()
+            mark = hash((after == len(steps), tuple(tree.items())))
             if mark not in seen:
                 seen.add(mark)
-                yield State(after, how, tree)
+                yield State(after, how, fates)

@@ -7,7 +7,7 @@ import pytest
 from .campaign import SHORT, Task, face
 from .conftest import ReadyFor
 from .jobs import JOBS
-from .power import State, Step, Tree, states_of
+from .power import Step, Tree, left, states_of
 
 
 @pytest.mark.parametrize("job", [job.name for job in JOBS])
@@ -23,9 +23,9 @@ WRITTEN = Step("write", 3, data=b"new")
 
 def trees(*steps: Step) -> list[Tree]:
     """Return what may be left once all steps were made."""
-    states = list(states_of(START, steps, len(steps), samples=20))
-    assert all(isinstance(state, State) for state in states)
-    return [{path: node for path, node in state.tree.items() if node is not None} for state in states]
+    states = states_of(START, steps, len(steps), samples=20)
+    found = [left(START, steps, state.fates) for state in states]
+    return [{path: node for path, node in tree.items() if node is not None} for tree in found]
 
 
 def test_what_is_not_synced_may_be_there_or_not() -> None:
