@@ -18,7 +18,7 @@ __all__ = ["Point", "points_of"]
 
 _STAMP = re.compile(r"(?!2023)[0-9]{8}T[0-9]{6}Z(?:-[0-9]+)?")
 """In the name of a backup that the run made; those that were there before are of 2023."""
-_SPAN = 30
+_SPAN = 60
 """Seconds from now within which a run gives its archives their names."""
 _NOT_OURS = re.compile(
     r"(?:.*/)?(?:tasks\.py|__pycache__(?:/.*)?|invoke\.(?:yaml|yml|json|py))"
