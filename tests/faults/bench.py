@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .jobs import Crash, Job
-from .judge import Seen, flaws, leftovers, look, steady, sweepings, torn
+from .judge import Seen, flaws, leftovers, look, steady, surplus, sweepings, torn
 from .points import Point, points_of
 from .power import State, left, put, states_of, steps_of, tree_at
 from .strace import Call, calls_in, injecting, recording
@@ -187,7 +187,7 @@ class Bench:
             shutil.rmtree(scene.project / ".git")
             shutil.copytree(self._git, scene.project / ".git")
         now = self._look()
-        found = list(self._flaws(now.without_modes()))
+        found = [*self._flaws_but_modes(now), *self._other_flaws(now)]
         if state.after == len(self._steps):
             found += self._not_lasting(now)
         found += [f"afterwards: {what}" for what in self._next_flaws(now)]
@@ -205,12 +205,16 @@ class Bench:
         )
 
     def _flaws(self, now: Seen) -> Iterator[str]:
-        before, after = self._before, self._after
-        if not any(mode for _, mode, _ in now.tree.values()):
-            before, after = before.without_modes(), after.without_modes()
-        yield from flaws(before, after, now)
+        yield from flaws(self._before, self._after, now)
+        yield from self._other_flaws(now)
+
+    def _flaws_but_modes(self, now: Seen) -> Iterator[str]:
+        yield from flaws(self._before.without_modes(), self._after.without_modes(), now.without_modes())
+
+    def _other_flaws(self, now: Seen) -> Iterator[str]:
+        yield from surplus(self._before, self._after, now)
         if self._job.target:
-            yield from torn(after, now, self._job.target)
+            yield from torn(self._after, now, self._job.target)
 
     def _state_flaws(self, fault: Fault, outcome: Outcome, now: Seen) -> Iterator[str]:
         """Yield what a run left that had the time to put everything right before it ended."""
@@ -257,11 +261,8 @@ class Bench:
 
     def _lost(self, then: Seen) -> Iterator[str]:
         """Yield what is wrong after more runs, which may have made more backups."""
-        before, after = self._before.without_modes(), self._after.without_modes()
-        for flaw in flaws(before, after, then.without_modes()):
-            if not flaw.endswith("is listed too often"):
-                yield flaw
-        yield from (f"{label} is missing" for label in {*after.labels} - {*then.labels})
+        yield from self._flaws_but_modes(then)
+        yield from (f"{label} is missing" for label in {*self._after.labels} - {*then.labels})
 
 
 @dataclass(frozen=True, slots=True)

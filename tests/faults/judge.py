@@ -18,7 +18,7 @@ from backup_lib.workplace import Workplace
 
 from .workshop import Scene
 
-__all__ = ["Seen", "flaws", "leftovers", "look", "steady", "sweepings", "torn"]
+__all__ = ["Seen", "flaws", "leftovers", "look", "steady", "surplus", "sweepings", "torn"]
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _MOMENT = re.compile(r"[_.][0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
@@ -110,19 +110,26 @@ def flaws(before: Seen, after: Seen, now: Seen) -> Iterator[str]:
     """Yield what is wrong with a scene that was `before`, and would be `after` had nothing happened."""
     yield from (f"unsound: {what}" for what in now.unsound)
     for name in before.listed:
-        is_kept = after.store.get(name) == before.store[name]
-        if is_kept and now.store.get(name) != before.store[name]:
+        is_same = now.store.get(name) == before.store[name]
+        if name not in after.listed:  # it is to be removed
+            if name in now.listed and not is_same:
+                yield f"{name} is listed, but not what it was"
+            continue
+        is_to_be_replaced = after.store[name] != before.store[name]
+        if not is_same and not is_to_be_replaced:
             yield f"the old backup {name} is not what it was"
-        if is_kept and name not in now.listed:
+        if name not in now.listed:
             yield f"the old backup {name} is not listed"
-        if is_kept and name in before.proved and name not in now.proved:
+        if name in before.proved and name not in now.proved:
             yield f"the old backup {name} is not proved any more"
-        if name in now.listed and name not in after.listed and now.store.get(name) != before.store[name]:
-            yield f"{name} is listed, but not what it was"
-    for label in now.labels:
+    yield from _tree_flaws(before.tree, after.tree, now.tree)
+
+
+def surplus(before: Seen, after: Seen, now: Seen) -> Iterator[str]:
+    """Yield what is there more often than before and after."""
+    for label in dict.fromkeys(now.labels):
         if now.labels.count(label) > max(before.labels.count(label), after.labels.count(label)):
             yield f"{label} is listed too often"
-    yield from _tree_flaws(before.tree, after.tree, now.tree)
 
 
 def _tree_flaws(before: Tree, after: Tree, now: Tree) -> Iterator[str]:
