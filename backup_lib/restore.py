@@ -133,6 +133,8 @@ def restore(workplace: Workplace, request: Request) -> Restored:
 
     def restore_it() -> Restored:
         with workplace.store.reading("restore") if backup else nullcontext(), _told_damage(path):
+            if backup and not path.exists():
+                raise NoSuchBackupError(f"{backup.name} was removed just now; try again")
             return _restore_from(workplace, request, path)
 
     in_place = request.in_place and not workplace.dry_run

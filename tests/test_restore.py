@@ -6,11 +6,14 @@ import fcntl
 import os
 import shutil
 import subprocess
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pathspec
 import pytest
 from support import Run, archive_of, git, refused, setting
+
+from backup_lib.store.local import LocalStore
 
 
 @pytest.fixture
@@ -123,6 +126,20 @@ def test_the_configuration_is_what_the_settings_say(archive: Path, run: Run, tmp
             run("restore", "--to", str(tmp_path / "c"), "--config-only", "--strip-components", "1").code == 0
         )
     assert set(tree(tmp_path / "c")) == {"CHANGELOG.md"}
+
+
+def test_a_backup_that_is_removed_just_before_it_is_restored(
+    archive: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a clean took between the look for it and the lock is said to be gone."""
+    real = LocalStore.reading
+
+    def reading(store: LocalStore, doing: str) -> AbstractContextManager[None]:
+        archive.unlink()
+        return real(store, doing)
+
+    monkeypatch.setattr(LocalStore, "reading", reading)
+    refused(run("restore", "--to", str(tmp_path / "to")), 10, "was removed just now")
 
 
 def test_overwriting_must_be_asked_for(archive: Path, run: Run, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from backup_lib.backup import Order, back_up
 from backup_lib.clean import Keep, clean
-from backup_lib.errors import BackupError, NoSuchBackupError, RestoreError, StoreHeldError
+from backup_lib.errors import BackupError, NoSuchBackupError, StoreHeldError
 from backup_lib.restore import Request, restore
 from backup_lib.store import ledger
 from backup_lib.store.layout import LOCK
@@ -57,9 +57,6 @@ class _Worker:
                 self.say(f"{act.__name__}: the store was held")
             except NoSuchBackupError:
                 self.say(f"{act.__name__}: no such backup")
-            except RestoreError as error:
-                gone = "No such file" in str(error)  # removed between the look for it and the lock
-                self.say("restore: removed just now" if gone else "broken", why=str(error))
             except BackupError as error:
                 self.say("broken", why=f"{act.__name__}: {type(error).__name__}: {error}")
             except Exception as error:
