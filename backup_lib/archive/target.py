@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import stat
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -101,9 +102,7 @@ class Target:
         for path, target in self._hard_links:
             self._place(path, partial(self._hard_link, target))
         for path, target, stamp in self._links:
-            self._place(path, partial(_symlink, target))
-            with self._parent(path) as (fd, name):
-                os.utime(name, ns=(stamp.mtime_ns, stamp.mtime_ns), dir_fd=fd, follow_symlinks=False)
+            self._place(path, partial(_symlink, target, stamp))
         for path, stamp in sorted(self._folders, key=lambda folder: folder[0].count(b"/"), reverse=True):
             self._stamp_folder(path, stamp)
 
@@ -148,16 +147,22 @@ class Target:
             return None
 
     def holds(self, path: bytes, digest: bytes, stamp: Stamp | None = None) -> bool:
-        """Whether a regular file of that SHA-256 is at `path` already; if so, it gets the `stamp`."""
+        """Whether a regular file of that SHA-256 is at `path` already; if so, it has the `stamp` then.
+
+        One that has other names is not stamped: they may lie outside.
+        """
         try:
             fd = open_beneath(self.folder, path, _LOOK)
         except OSError:
             return False
         with open(fd, "rb") as file:
-            equal = stat.S_ISREG(os.fstat(fd).st_mode) and file_digest(file, "sha256").digest() == digest
-            if equal and stamp:
+            facts = os.fstat(fd)
+            equal = stat.S_ISREG(facts.st_mode) and file_digest(file, "sha256").digest() == digest
+            if not equal or stamp is None or _has(facts, stamp):
+                return equal
+            if facts.st_nlink == 1:
                 _stamp(fd, stamp)
-        return equal
+            return facts.st_nlink == 1
 
 
 class Writer:
@@ -236,6 +241,10 @@ def _stamp(fd: int, stamp: Stamp) -> None:
     os.utime(fd, ns=(stamp.mtime_ns, stamp.mtime_ns))
 
 
+def _has(facts: os.stat_result, stamp: Stamp) -> bool:
+    return (stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (stamp.mode & 0o777, stamp.mtime_ns)
+
+
 def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
     """Write the pieces, long runs of zeros as holes; return their SHA-256."""
     digest = sha256()
@@ -264,8 +273,19 @@ def is_unnamed(name: bytes, names: Collection[bytes]) -> bool:
     return temporary is not None and any(each[:200] == temporary[1] for each in names)
 
 
-def _symlink(target: bytes, name: bytes, folder: int) -> None:
+def _symlink(target: bytes, stamp: Stamp, name: bytes, folder: int) -> None:
+    """Make a symlink with its time; what another puts in its place meanwhile keeps its own."""
     os.symlink(target, name, dir_fd=folder)
+    times = (stamp.mtime_ns, stamp.mtime_ns)
+    if sys.platform != "linux":
+        os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+        return
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            os.utime(f"/proc/self/fd/{fd}", ns=times)  # the link itself: it is not followed once more
+    finally:
+        os.close(fd)
 
 
 def _unlink(name: bytes, folder: int) -> None:

@@ -59,6 +59,21 @@ def test_a_file_as_it_should_be(folder: int, merge: bool, tmp_path: Path) -> Non
     assert (tmp_path / "to/a").read_bytes() == b"right"
 
 
+def test_another_name_of_a_file_keeps_its_mode_and_time(folder: int, tmp_path: Path) -> None:
+    """A file that is as it should be, but has a name outside, is written anew where its stamp is another."""
+    write_file(tmp_path, b"outside", b"right")
+    os.link(tmp_path / "outside", tmp_path / "to/a")
+    before = (tmp_path / "outside").stat()
+    digest = sha256(b"right").digest()
+    for _ in range(2):
+        write(Target(folder, merge=True, keep_equal=True), b"a", STAMP, [b"right"], digest)
+        facts, after = (tmp_path / "to/a").stat(), (tmp_path / "outside").stat()
+        assert (after.st_mode, after.st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+        assert (stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (STAMP.mode, STAMP.mtime_ns)
+    os.link(tmp_path / "to/a", tmp_path / "b")
+    assert Target(folder, merge=True).holds(b"a", digest, STAMP)  # nothing is left to do
+
+
 def test_merging_replaces_in_one_step(folder: int, tmp_path: Path) -> None:
     """Whoever has the old file open keeps all of it; a link in its place is replaced, not followed."""
     write_file(tmp_path, b"to/a", b"before")

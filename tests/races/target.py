@@ -17,6 +17,7 @@ from .swaps import DONE, MAY_RUN, Swapper, make_canary, seen
 
 __all__ = ["race_under_target"]
 
+_LINKS = tuple(f"{folder}link{number}" for folder in ("", "d1/") for number in range(100))
 _NEW, _INTO, _IN_PLACE = "new", "into", "in place"
 
 
@@ -45,13 +46,13 @@ def race_under_target(folder: Path, long: bool) -> Outcome:
     outcome = Outcome("under the target")
     root = folder / "demo"
     make_project(root, _tree())
-    for name in ("link", "d1/link"):
+    for name in _LINKS:
         (root / name).symlink_to("file0")
     os.link(root / "file0", root / "d1" / "hard")
     back_up(place(root), Order("1.0.0"))
     make_canary(folder / "canary", root, lambda _: b"a secret\n")
     make_canary(folder / "linked", root, bytes)
-    for name in ("link", "d1/link"):
+    for name in _LINKS:
         (folder / "linked" / name).write_bytes(b"no link\n")
         (folder / "canary" / name).write_bytes(b"no link\n")
     for way, swaps in ((_NEW, 35_000), (_INTO, 55_000), (_IN_PLACE, 10_000)):
@@ -69,7 +70,7 @@ def _attack(folder: Path, way: str, swaps: int, outcome: Outcome) -> None:
             return [arena]
         return [path / "demo" for path in folder.glob(".to.*.partial")]
 
-    swapper = Swapper(arenas, folder / "canary", None, folder / "aside", shared)
+    swapper = Swapper(arenas, folder / "canary", folder / "linked", folder / "aside", shared)
     before = _canaries(folder)
     with racing(swapper.run):
         while shared[DONE] < swaps:
