@@ -9,8 +9,8 @@ from pathlib import Path
 from backup_lib.backup import BackedUp, Order, back_up
 from backup_lib.errors import DamageError, ProjectError, StoreError
 
-from .bench import Outcome, Shared, make_project, place, racing
-from .swaps import DONE, MAY_RUN, Swapper, make_canary, seen
+from .bench import Outcome, make_project, place, racing
+from .swaps import Reins, Swapper, make_canary, seen
 
 __all__ = ["race_under_source"]
 
@@ -33,14 +33,14 @@ def race_under_source(folder: Path, long: bool) -> Outcome:
     make_project(root, _tree())
     make_canary(folder / "canary", root, lambda content: (_SECRET * len(content))[: len(content)])
     canary = seen(folder / "canary", linked=False)
-    shared = Shared(2)
-    shared[MAY_RUN] = 1
-    swapper = Swapper(lambda: [root], folder / "canary", None, folder / "aside", shared)
+    reins = Reins()
+    reins.let_go()
+    swapper = Swapper(lambda: [root], folder / "canary", None, folder / "aside", reins)
     swaps, backups = (100_000, 500) if long else (3_000, 12)
     with racing(swapper.run):
-        while shared[DONE] < swaps or outcome.tried.get("backed up", 0) < backups:
+        while reins.done < swaps or outcome.tried.get("backed up", 0) < backups:
             _back_up(root, outcome)
-    outcome.count("swaps", shared[DONE])
+    outcome.count("swaps", reins.done)
     outcome.expect(seen(folder / "canary", linked=False) == canary, "the tree outside was touched")
     return outcome
 

@@ -17,10 +17,9 @@ from typing import Literal
 
 from .bench import Shared
 
-__all__ = ["DONE", "MAY_RUN", "Swapper", "make_canary", "seen"]
+__all__ = ["Reins", "Swapper", "make_canary", "seen"]
 
-MAY_RUN, DONE = 0, 1
-"""Places in `Shared`: whether to swap at all, and how often it was done."""
+_TOLD, _HEARD, _DONE = range(3)
 _EXCHANGE = 2
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -64,6 +63,46 @@ def seen(top: Path, linked: bool) -> dict[str, tuple[object, ...]]:
     return found
 
 
+class Reins:
+    """How a race holds its attacker, which is another process; at first it is held."""
+
+    def __init__(self) -> None:
+        self._shared = Shared(3)
+
+    def let_go(self) -> None:
+        """Let it attack."""
+        self._tell(1)
+
+    def hold(self) -> None:
+        """Let it rest; wait until it does, a minute at most."""
+        self._tell(0)
+        until = time.monotonic() + 60
+        while self._shared[_HEARD] != self._shared[_TOLD]:
+            if time.monotonic() > until:
+                raise TimeoutError("the attacker does not hear")
+            time.sleep(0.001)
+
+    def _tell(self, odd: int) -> None:
+        """Tell it what it may do by a number: odd to attack, even to rest."""
+        if self._shared[_TOLD] % 2 != odd:
+            self._shared[_TOLD] += 1
+
+    def may_attack(self) -> bool:
+        """Whether the attacker, who asks, may go on; what it did before is over then."""
+        told = self._shared[_TOLD]
+        self._shared[_HEARD] = told
+        return told % 2 == 1
+
+    @property
+    def done(self) -> int:
+        """How often it attacked."""
+        return self._shared[_DONE]
+
+    def count(self) -> None:
+        """Count an attack."""
+        self._shared[_DONE] += 1
+
+
 @dataclass(frozen=True)
 class Swapper:
     """Swaps below `arenas` until it is killed; a name it cannot find there it passes over."""
@@ -75,7 +114,7 @@ class Swapper:
     """A tree of which files may be linked to, if hard links are to be tried."""
     aside: Path
     """Where to put what was swapped; on the same disk."""
-    shared: Shared
+    reins: Reins
 
     def run(self) -> None:
         """Swap."""
@@ -83,7 +122,7 @@ class Swapper:
         folders = {name for name in names if (self.canary / name).is_dir()}
         self.aside.mkdir(exist_ok=True)
         while True:
-            if not self.shared[MAY_RUN]:
+            if not self.reins.may_attack():
                 time.sleep(0.001)
                 continue
             arenas = self.arenas()
@@ -91,11 +130,11 @@ class Swapper:
                 name = random.choice(names)
                 way: Way = "folder" if name in folders else random.choice(("soft", "hard"))
                 if self.swap(random.choice(arenas) / name, name, way):
-                    self.shared[DONE] += 1
+                    self.reins.count()
 
     def swap(self, place: Path, name: Path, way: Way) -> bool:
         """Put a link in the place of something for a moment."""
-        other = self.aside / str(self.shared[DONE])
+        other = self.aside / str(self.reins.done)
         if way == "hard" and self.linked:
             os.link(self.linked / name, other)
         else:

@@ -12,8 +12,8 @@ from backup_lib.errors import BackupError, RestoreError
 from backup_lib.progress import Silent
 from backup_lib.restore import Request, restore
 
-from .bench import Outcome, Shared, make_project, place, racing
-from .swaps import DONE, MAY_RUN, Swapper, make_canary, seen
+from .bench import Outcome, make_project, place, racing
+from .swaps import Reins, Swapper, make_canary, seen
 
 __all__ = ["race_under_target"]
 
@@ -24,12 +24,12 @@ _NEW, _INTO, _IN_PLACE = "new", "into", "in place"
 class _Starter(Silent):
     """Lets the attacker begin once the safety backup is made: before, it is the source that is attacked."""
 
-    def __init__(self, shared: Shared) -> None:
-        self.shared = shared
+    def __init__(self, reins: Reins) -> None:
+        self.reins = reins
 
     def say(self, line: str) -> None:
         """Take the one line that a restore in place says."""
-        self.shared[MAY_RUN] = 1
+        self.reins.let_go()
 
 
 def _tree() -> dict[str, bytes]:
@@ -61,7 +61,7 @@ def race_under_target(folder: Path, long: bool) -> Outcome:
 
 
 def _attack(folder: Path, way: str, swaps: int, outcome: Outcome) -> None:
-    shared = Shared(2)
+    reins = Reins()
     to = folder / "to"
     arena = folder / "demo" if way == _IN_PLACE else to / "demo"
 
@@ -70,32 +70,33 @@ def _attack(folder: Path, way: str, swaps: int, outcome: Outcome) -> None:
             return [arena]
         return [path / "demo" for path in folder.glob(".to.*.partial")]
 
-    swapper = Swapper(arenas, folder / "canary", folder / "linked", folder / "aside", shared)
+    swapper = Swapper(arenas, folder / "canary", folder / "linked", folder / "aside", reins)
     before = _canaries(folder)
     with racing(swapper.run):
-        while shared[DONE] < swaps:
+        while reins.done < swaps:
             for overwrite in ("if-changed", "always"):
-                _restore(folder, way, overwrite, shared, outcome)
+                _restore(folder, way, overwrite, reins, outcome)
                 now = _canaries(folder)
                 for path in sorted(before.keys() | now.keys()):
                     was, found = before.get(path), now.get(path)
                     outcome.expect(was == found, f"{way}, {overwrite}: {path} was {was}, is {found}")
                 before = now
-    outcome.count(f"swaps, {way}", shared[DONE])
+    outcome.count(f"swaps, {way}", reins.done)
 
 
 def _canaries(folder: Path) -> dict[str, tuple[object, ...]]:
     return seen(folder / "canary", linked=False) | seen(folder / "linked", linked=True)
 
 
-def _restore(folder: Path, way: str, overwrite: str, shared: Shared, outcome: Outcome) -> None:
+def _restore(folder: Path, way: str, overwrite: str, reins: Reins, outcome: Outcome) -> None:
     to = folder / "to"
     shutil.rmtree(to, ignore_errors=True)
-    console = _Starter(shared) if way == _IN_PLACE else Silent()
+    console = _Starter(reins) if way == _IN_PLACE else Silent()
     shown = place(folder / "demo", console)
     if way == _INTO:
         restore(shown, Request("1.0.0", to=to))
-    shared[MAY_RUN] = int(way != _IN_PLACE)
+    if way != _IN_PLACE:
+        reins.let_go()
     request = Request(
         "1.0.0",
         to=None if way == _IN_PLACE else to,
@@ -103,7 +104,7 @@ def _restore(folder: Path, way: str, overwrite: str, shared: Shared, outcome: Ou
         overwrite=None if way == _NEW else overwrite,  # type: ignore[arg-type]
     )
     _outcome_of(lambda: restore(shown, request), way, outcome)
-    shared[MAY_RUN] = 0
+    reins.hold()
 
 
 def _outcome_of(act: Callable[[], object], way: str, outcome: Outcome) -> None:
