@@ -1,7 +1,7 @@
 """Making blocks: read, hash, frame and compress what belongs in them, or copy them from an earlier archive.
 
-Files are read and hashed here, one after the other; the threads compress, and copy.
-So no two threads contend for the interpreter over every small step.
+A block of small sources is made at one go, by many at a time. A large file is read in order, for its digest,
+and its pieces are compressed side by side.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b, sha256
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 
-from backup_lib.archive.block import LARGE, PIECE, cut, fingerprint
+from backup_lib.archive.block import LARGE, PIECE, fingerprint
 from backup_lib.archive.buffer import Buffer
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.intake import TRIES, held_still, is_still, open_source, take_file
-from backup_lib.archive.reuse import Reuse, Reused
+from backup_lib.archive.reuse import Reuse
 from backup_lib.archive.tar import END, RECORD, commit_header, header, padding
 from backup_lib.model import Block, Entry, GitState, Header, Problem, Source
 
-__all__ = ["Contents", "Made", "Maker", "Result", "RunBegins", "RunEnds", "RunFails"]
+__all__ = ["Made", "Maker", "Parcel", "Result", "RunBegins", "RunEnds", "RunFails"]
 
+_GIANT = 4 * PIECE
+"""A file from here on is compressed by many at a time, and never held whole; bytes."""
 _BLANK = bytes(RECORD)
 _AS_COMMITTED: tuple[GitState, ...] = ("committed", "converted")
 
@@ -37,20 +39,16 @@ class Hash(Protocol):
         """Take more bytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a block is made from, and what of it has to be told."""
+class Made(msgspec.Struct, frozen=True, array_like=True, tag=True):
+    """A block, compressed, and what has to be told of it."""
 
-    fingerprint: bytes = b""
-    """Empty where the block may not be copied into a later archive."""
-    entries: tuple[Entry, ...] = ()
-    sources: tuple[Source, ...] = ()
-    """Where it may have to be made again."""
+    packed: bytes
+    block: Block
     problems: tuple[Problem, ...] = ()
     replaced: tuple[bytes, ...] = ()
     """Paths of files that were put in the place of those that the scan saw."""
-    bytes: int = 0
-    """Of file content, for the progress."""
+    content: int = 0
+    """Bytes of files, for the progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +56,8 @@ class Filled:
     """A run of the tar stream that is to be compressed."""
 
     buffer: Buffer
-    contents: Contents
-
-
-@dataclass(frozen=True, slots=True)
-class Made:
-    """A block, compressed."""
-
-    packed: bytes
-    block: Block
-    contents: Contents
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """A block of small sources that an earlier archive has."""
-
-    sources: tuple[Source, ...]
-    fingerprint: bytes
+    so_far: Made
+    """What is known of its block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +69,11 @@ class CopyPiece:
     """Bytes of the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunBegins:
+class RunBegins(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The blocks of a large file follow."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunEnds:
+class RunEnds(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The large file is complete."""
 
     entry: Entry
@@ -102,20 +82,35 @@ class RunEnds:
     """True where the file was put in the place of the one that the scan saw."""
 
 
-@dataclass(frozen=True, slots=True)
-class RunFails:
+class RunFails(msgspec.Struct, frozen=True, array_like=True, tag=True):
     """The large file changed: take back what was written since it began."""
 
     problem: Problem | None = None
     """Given where it is not tried again."""
 
 
-Job = Filled | Copy | CopyPiece | RunBegins | RunEnds | RunFails
+Job = Filled | CopyPiece | RunBegins | RunEnds | RunFails
 Result = Made | RunBegins | RunEnds | RunFails
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(list[Result]).decode
+
+
+class Parcel(NamedTuple):
+    """What came of some sources, as one process hands it to another."""
+
+    packed: bytes
+    """The results; nothing for a giant file, whose blocks are still to be made."""
+    sources: tuple[Source, ...]
+    """The giant file; or all of a block with hard links, which may have to be made again."""
+
+    def unpack(self) -> list[Result]:
+        """Return the results."""
+        return _decode(self.packed)
 
 
 class Maker:
-    """Turns sources into blocks; `make` runs in threads."""
+    """Turns sources into blocks, in whatever process or thread."""
 
     def __init__(self, head: Header, root: int, before: Reuse | None) -> None:
         self.head = head
@@ -125,30 +120,52 @@ class Maker:
         self.root = root
         self._empty: deque[Buffer] = deque()
 
-    def jobs(self, sources: Iterable[Source]) -> Iterator[Job]:
-        """Yield what there is to do, in the order of the stream."""
-        if self.head.commit:
-            yield self._filled_with(commit_header(self.head.commit))
-        for block in cut(sources):
-            if block[0].size > LARGE:
-                yield from self._copied_run(block[0]) or self._run(block[0])
-            else:
-                yield self._small(tuple(block))
-        yield self._filled_with(END)
+    def first(self) -> Made | None:
+        """Return the block before all sources: it names the commit, if there is one."""
+        return self._block_of(commit_header(self.head.commit)) if self.head.commit else None
+
+    def last(self) -> Made:
+        """Return the block after all sources."""
+        return self._block_of(END)
+
+    def make_all(self, blocks: Iterable[Sequence[Source]]) -> list[Parcel]:
+        """Make the blocks of some sources; those of a giant file are left to `run`."""
+        return [self._parcel(tuple(sources)) for sources in blocks]
+
+    def _parcel(self, sources: tuple[Source, ...]) -> Parcel:
+        if sources[0].size > LARGE:
+            return self._whole_run(sources[0]) or Parcel(b"", sources)
+        mark = fingerprint(sources)
+        made = self._copied(sources, mark) or self._made(sources, mark)
+        has_links = any(source.kind == "hardlink" for source in sources)
+        return Parcel(_encode([made]), sources if has_links else ())
+
+    def _whole_run(self, source: Source) -> Parcel | None:
+        """Return all that comes of a large file; None where it is a giant, or grows to be one."""
+        results: list[Result] = []
+        for job in self.run(source) if source.size <= _GIANT else ():
+            if isinstance(job, RunBegins):
+                results.clear()  # it changed, and is read again
+            results.append(self.make(job))
+            if len(results) * PIECE > 2 * _GIANT:
+                return None
+        return Parcel(_encode(results), ()) if results else None
+
+    def make_block(self, sources: tuple[Source, ...]) -> Made:
+        """Make the block of some small sources."""
+        return self._made(sources, fingerprint(sources))
+
+    def run(self, source: Source) -> Iterator[Job]:
+        """Yield what there is to do for a large file, in the order of the stream."""
+        return iter(self._copied_run(source) or self._read_runs(source))
 
     def make(self, job: Job) -> Result:
         """Do one job."""
         if isinstance(job, Filled):
             return self._pack(job)
-        if isinstance(job, Copy):
-            return self._copy(job)
         if isinstance(job, CopyPiece):
             return self._copy_piece(job)
         return job
-
-    def make_block(self, sources: tuple[Source, ...]) -> Made:
-        """Make the block of some small sources."""
-        return self._pack(self._fill(sources, fingerprint(sources)))
 
     def _buffer(self) -> Buffer:
         try:
@@ -156,48 +173,44 @@ class Maker:
         except IndexError:
             return Buffer()
 
-    def _filled_with(self, data: bytes) -> Filled:
+    def _block_of(self, data: bytes) -> Made:
         buffer = self._buffer()
         buffer.add(data)
-        return Filled(buffer, Contents())
+        return self._pack(Filled(buffer, _so_far()))
+
+    def _made(self, sources: Sequence[Source], mark: bytes) -> Made:
+        filling = _Filling(self, self._buffer())
+        for source in sources:
+            filling.add(source)
+        return self._pack(Filled(filling.buffer, filling.so_far(mark)))
 
     def _pack(self, filled: Filled) -> Made:
-        buffer, contents = filled.buffer, filled.contents
+        buffer, so_far = filled.buffer, filled.so_far
         size = buffer.used
         packed = self.form.pack(buffer.view(), self.head.level) if size else b""
         buffer.cut(0)
         if not buffer.has_grown:
             self._empty.append(buffer)
-        mark = contents.fingerprint if self.head.scanned_ns else b""
-        return Made(
-            packed, Block(len(packed), size, sha256(packed).digest(), mark, contents.entries), contents
-        )
+        mark = so_far.block.fingerprint if self.head.scanned_ns else b""
+        block = Block(len(packed), size, sha256(packed).digest(), mark, so_far.block.entries)
+        return msgspec.structs.replace(so_far, packed=packed, block=block)
 
-    def _small(self, sources: tuple[Source, ...]) -> Job:
-        mark = fingerprint(sources)
-        if self.before is not None and self.before.has(mark) and self.before.trusts(sources):
-            return Copy(sources, mark)
-        return self._fill(sources, mark)
-
-    def _fill(self, sources: tuple[Source, ...], mark: bytes) -> Filled:
-        filling = _Filling(self, self._buffer())
-        for source in sources:
-            filling.add(source)
-        return Filled(filling.buffer, filling.contents(sources, mark))
-
-    def _copy(self, copy: Copy) -> Made:
-        reused = self.before.take(copy.fingerprint) if self.before else None
-        if reused is None or not self._may_be_told(copy.sources, reused.block.entries):
-            return self.make_block(copy.sources)
-        entries = tuple(map(_with_state, reused.block.entries, copy.sources))
-        content = sum(source.size for source in copy.sources)
-        return _made_of(reused, Contents(copy.fingerprint, entries, copy.sources, bytes=content))
+    def _copied(self, sources: tuple[Source, ...], mark: bytes) -> Made | None:
+        """Return the block as an earlier archive has it, if it is the same still."""
+        if self.before is None or not self.before.has(mark) or not self.before.trusts(sources):
+            return None
+        reused = self.before.take(mark)
+        if reused is None or not self._may_be_told(sources, reused.block.entries):
+            return None
+        entries = tuple(map(_with_state, reused.block.entries, sources))
+        block = msgspec.structs.replace(reused.block, entries=entries)
+        return Made(reused.packed, block, content=sum(source.size for source in sources))
 
     def _copy_piece(self, copy: CopyPiece) -> Made:
         reused = self.before.take(copy.fingerprint) if self.before else None
         if reused is None:
             raise OSError(errno.EIO, "the backup before changed while blocks were copied from it")
-        return _made_of(reused, Contents(copy.fingerprint, bytes=copy.content))
+        return Made(reused.packed, msgspec.structs.replace(reused.block, entries=()), content=copy.content)
 
     def _copied_run(self, source: Source) -> list[Job]:
         """Return the jobs that copy the blocks of a large file, or none where not all of them can be."""
@@ -230,7 +243,7 @@ class Maker:
         link = self.top + b"/" + source.link if source.kind == "hardlink" else source.link
         return header(name, source, size, link)
 
-    def _run(self, source: Source) -> Iterator[Job]:
+    def _read_runs(self, source: Source) -> Iterator[Job]:
         """Yield the pieces of a large file, from the start again where it changes meanwhile."""
         for left in reversed(range(TRIES)):
             yield RunBegins()
@@ -252,12 +265,12 @@ class Maker:
             mark = fingerprint([now])
             buffer = self._buffer()
             buffer.add(self.header(now, now.size))
-            yield Filled(buffer, Contents(_numbered(mark, now.size)))
+            yield Filled(buffer, _so_far(_numbered(mark, now.size)))
             left = now.size
             while left and (buffer := self._buffer()).read(fd, min(left, PIECE)):
                 left -= (size := _take(buffer, digest))
                 buffer.add(b"" if left else padding(now.size))
-                yield Filled(buffer, Contents(_numbered(mark, left), bytes=size))
+                yield Filled(buffer, _so_far(_numbered(mark, left), content=size))
             still = not left and held_still(fd, now)
         finally:
             os.close(fd)
@@ -268,7 +281,7 @@ class Maker:
             buffer.add(bytes(min(left, PIECE)))
             left -= _take(buffer, digest)
             buffer.add(b"" if left else padding(now.size))
-            yield Filled(buffer, Contents())
+            yield Filled(buffer, _so_far())
         state = source.state if now is source else _touched(source)
         entry = Entry(source.path, "file", now.size, digest.digest(), b"", state, changed=not still)
         return RunEnds(entry, None if still else _restless(source), now.inode != source.inode)
@@ -325,26 +338,21 @@ class _Filling:
                 self._replaced.append(source.path)
         self._entries.append(Entry(source.path, "file", taken.size, digest, b"", state, changed))
 
-    def contents(self, sources: tuple[Source, ...], mark: bytes) -> Contents:
-        """Return what came together."""
-        return Contents(
-            mark if self._as_scanned else b"",
-            tuple(self._entries),
-            sources,
-            tuple(self._problems),
-            tuple(self._replaced),
-            self._bytes,
-        )
+    def so_far(self, mark: bytes) -> Made:
+        """Return what is known of the block; `mark` is its fingerprint if all is as the scan saw it."""
+        block = _so_far(mark if self._as_scanned else b"", tuple(self._entries)).block
+        return Made(b"", block, tuple(self._problems), tuple(self._replaced), self._bytes)
+
+
+def _so_far(mark: bytes = b"", entries: tuple[Entry, ...] = (), content: int = 0) -> Made:
+    """Return a block that is not compressed yet."""
+    return Made(b"", Block(0, 0, b"", mark, entries), content=content)
 
 
 def _take(buffer: Buffer, digest: Hash) -> int:
     """Let a digest take what is in a buffer; return how many bytes that are."""
     digest.update(buffer.view())
     return buffer.used
-
-
-def _made_of(reused: Reused, contents: Contents) -> Made:
-    return Made(reused.packed, msgspec.structs.replace(reused.block, entries=contents.entries), contents)
 
 
 def _touched(source: Source) -> GitState:

@@ -45,7 +45,7 @@ def in_order(work: Callable[[Job], Done], jobs: Iterable[Job]) -> Generator[Done
     try:
         for job in jobs:
             waiting.append(pool.submit(work, job))
-            if len(waiting) > 8 * WORKERS:
+            if len(waiting) > 4 * WORKERS:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()

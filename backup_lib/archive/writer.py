@@ -1,6 +1,6 @@
 """Writing an archive: cut, read, hash and compress in parallel, append in order, close with the index.
 
-    sources -> cut into blocks -> a pool makes each block -> appended in order -> index, trailer
+    sources -> cut into blocks -> processes make each block -> appended in order -> index, trailer
 
 Where a large file turns out to have changed while it was read, the archive is taken back to where
 the file began, and it is read again.
@@ -8,23 +8,30 @@ the file began, and it is read again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
+from itertools import chain
 from typing import BinaryIO
 
 import msgspec
 
+from backup_lib.archive.block import LEAST, cut
 from backup_lib.archive.index import IndexWriter
-from backup_lib.archive.maker import Contents, Made, Maker, Result, RunBegins, RunEnds, RunFails
-from backup_lib.archive.pool import in_order
+from backup_lib.archive.maker import Made, Maker, Parcel, Result, RunBegins, RunEnds, RunFails
+from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reuse import Reuse
 from backup_lib.archive.trailer import Trailer
 from backup_lib.model import Block, Counts, Entry, Header, Problem, Source, Summary
 from backup_lib.progress import Advance
 
 __all__ = ["Tree", "Written", "write_archive"]
+
+_WORTH_PROCESSES = 1000
+"""Sources from which on it pays to make blocks in processes."""
+_BATCH = 1 << 20
+"""Bytes of content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +66,37 @@ def write_archive(file: BinaryIO, head: Header, tree: Tree, advance: Advance) ->
     Raises `OSError` where the archive cannot be written.
     """
     maker = Maker(head, tree.root, tree.before)
-    appender = _Appender(file, maker, tree)
-    with closing(in_order(maker.make, maker.jobs(tree.sources))) as results:
-        for result in results:
-            appender.take(result)
-            if isinstance(result, Made) and result.contents.bytes:
-                advance(result.contents.bytes)
+    appender = _Appender(file, maker, tree, advance)
+    pays = len(tree.sources) >= _WORTH_PROCESSES
+    with in_processes(maker.make_all, _batches(cut(tree.sources)), pays) as results:
+        if first := maker.first():
+            appender.take(first)
+        for parcel in chain.from_iterable(results):
+            appender.take_parcel(parcel)
+        appender.take(maker.last())
     return appender.finish()
+
+
+def _batches(blocks: Iterable[list[Source]]) -> Iterator[list[list[Source]]]:
+    """Yield as many blocks at once as are worth the handing over."""
+    batch: list[list[Source]] = []
+    size = 0
+    for block in blocks:
+        batch.append(block)
+        size += LEAST + sum(source.size for source in block)
+        if size > _BATCH:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 class _Appender:
     """Appends blocks in order, and knows how to go back to where a large file began."""
 
-    def __init__(self, file: BinaryIO, maker: Maker, tree: Tree) -> None:
+    def __init__(self, file: BinaryIO, maker: Maker, tree: Tree, advance: Advance) -> None:
         self._file = file
+        self._advance = advance
         self._maker = maker
         self._sha256 = sha256()
         self._index = IndexWriter()
@@ -83,10 +107,20 @@ class _Appender:
         self._run_began = (0, sha256())
         self._tally = _Tally(tree)
 
+    def take_parcel(self, parcel: Parcel) -> None:
+        """Append what came of some sources; read a giant file, and append it."""
+        if parcel.packed:
+            for result in parcel.unpack():
+                self.take(self._tally.settle(result, parcel.sources, self._maker))
+            return
+        with closing(in_order(self._maker.make, self._maker.run(parcel.sources[0]))) as results:
+            for result in results:
+                self.take(result)
+
     def take(self, result: Result) -> None:
         """Append one result."""
         if isinstance(result, Made):
-            self._append(self._tally.settle(result, self._maker))
+            self._append(result)
         elif isinstance(result, RunBegins):
             self._run = []
             self._run_began = (self._offset, self._sha256.copy())
@@ -96,8 +130,10 @@ class _Appender:
             self._go_back(result)
 
     def _append(self, made: Made) -> None:
-        self._tally.note(made.contents.problems)
-        self._tally.lose(made.contents.replaced)
+        if made.content:
+            self._advance(made.content)
+        self._tally.note(made.problems)
+        self._tally.lose(made.replaced)
         if not made.packed:
             return
         self._write(made.packed)
@@ -171,24 +207,23 @@ class _Tally:
         """Let no hard link stand for these: they are no longer the files that the scan saw."""
         self._lost.update(paths)
 
-    def settle(self, made: Made, maker: Maker) -> Made:
-        """Give each hard link of a block the digest of its file; without that file, make it one itself."""
-        if not any(source.kind == "hardlink" for source in made.contents.sources):
+    def settle(self, made: Result, sources: tuple[Source, ...], maker: Maker) -> Result:
+        """Give each hard link of a block the digest of its file; without that file, make it one itself.
+
+        `sources` are those of a block with hard links, else none.
+        """
+        if not sources or not isinstance(made, Made):
             return made
-        while self._lacks_a_file(made.contents):
-            self._lost |= self._lost_in(made.contents)
-            made = maker.make_block(tuple(map(self._standing_alone, made.contents.sources)))
+        while any(source.kind == "hardlink" and source.link in self._lost_in(made) for source in sources):
+            self._lost |= self._lost_in(made)
+            sources = tuple(map(self._standing_alone, sources))
+            made = maker.make_block(sources)
         entries = tuple(map(self._with_digest, made.block.entries))
-        return replace(made, block=msgspec.structs.replace(made.block, entries=entries))
+        return msgspec.structs.replace(made, block=msgspec.structs.replace(made.block, entries=entries))
 
-    def _lacks_a_file(self, contents: Contents) -> bool:
-        """Whether a hard link of a block stands for a file that is not in the archive."""
-        lost = self._lost_in(contents)
-        return any(source.link in lost for source in contents.sources if source.kind == "hardlink")
-
-    def _lost_in(self, contents: Contents) -> set[bytes]:
-        unread = {problem.path for problem in contents.problems if problem.kind != "changed"}
-        return self._lost | unread | set(contents.replaced)
+    def _lost_in(self, made: Made) -> set[bytes]:
+        unread = {problem.path for problem in made.problems if problem.kind != "changed"}
+        return self._lost | unread | set(made.replaced)
 
     def _standing_alone(self, source: Source) -> Source:
         if source.kind == "hardlink" and source.link in self._lost:

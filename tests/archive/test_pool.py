@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from backup_lib.archive.extract import Wish
 from backup_lib.archive.pool import in_processes
-from backup_lib.model import Source
+from backup_lib.model import Format, Source
 
-from .trees import back_up, head, look, scan, write_file
+from .trees import FORMATS, back_up, head, look, restore, scan, write_file
 
 START = """
 import errno, os, signal, sys, time
@@ -276,3 +277,37 @@ def test_processes_write_what_threads_write(archive: Path, tmp_path: Path) -> No
     assert apart == together
     assert look(tmp_path / "apart") == look(tmp_path / "together")
     assert look(tmp_path / "apart/demo") == look(tmp_path / "tree")
+
+
+WRITE = """
+from pathlib import Path
+from backup_lib.archive import maker, writer
+from tests.archive.trees import back_up, head, scan
+
+root = Path({root!r})
+sources = scan(root)
+(root / "d1/f1").unlink()  # of which d8/hard is another name
+(root / "d2/f2").write_bytes(b"grown to a large file" * 50_000)
+os.truncate(root / "d3/large", 50_000_000)
+os.truncate(root / "d5/giant", 5_000_000)
+
+def written(worth, name):
+    writer._WORTH_PROCESSES = worth
+    return back_up(root, root.parent / name, head({format!r}), sources)
+
+apart, together = written(0, "apart"), written(1 << 60, "together")
+assert apart == together
+print(apart.summary.counts.files, *(problem.kind for problem in apart.summary.problems))
+"""
+
+
+@linux
+@pytest.mark.parametrize("format", FORMATS)
+def test_processes_make_the_archive_that_threads_make(archive: Path, format: Format) -> None:
+    """An archive is the same whoever makes its blocks, whatever changed since the scan."""
+    root = archive.parent / "tree"
+    assert said(WRITE.format(root=str(root), format=format)) == "2002 vanished\n"
+    assert (root.parent / "apart").read_bytes() == (root.parent / "together").read_bytes()
+    restore(root.parent / "apart", root.parent / "to", Wish(strip=1))
+    apart = {path: thing.content for path, thing in look(root.parent / "to").items()}
+    assert apart == {path: thing.content for path, thing in look(root).items()}

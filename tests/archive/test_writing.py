@@ -220,7 +220,7 @@ def test_memory_holds_a_few_blocks_only() -> None:
 
     results = pool.in_order(lambda number: number, jobs())
     assert next(results) == 0
-    assert len(taken) <= 8 * pool.WORKERS + 1
+    assert len(taken) <= 4 * pool.WORKERS + 1
     results.close()
     with pytest.raises(ZeroDivisionError):
         list(pool.in_order(lambda number: 1 // number, [1, 1, 0, 1]))
