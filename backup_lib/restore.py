@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
 import re
-import secrets
-import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
 import backup_lib
+from backup_lib.archive.apart import apart
 from backup_lib.archive.extract import Placement, Wish, extract, place
-from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.reader import Reader, find_trailer, open_archive, open_for_reading
 from backup_lib.archive.replay import extract_plain, place_plain
-from backup_lib.archive.target import Target, is_unnamed
+from backup_lib.archive.target import Target
+from backup_lib.archive.wall import Ground
 from backup_lib.backup import Order, back_up
+from backup_lib.destination import Destination, opened
 from backup_lib.errors import (
     DamageError,
     NoSuchBackupError,
@@ -31,16 +31,9 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.filesystem import (
-    OPEN_DIRECTORY,
-    open_beneath,
-    remove_tree,
-    rename_new,
-    sync_file_system,
-    sync_folder,
-)
 from backup_lib.hooks import found_hooks, run_hook
-from backup_lib.progress import Advance
+from backup_lib.merge import refuse_conflicts, refuse_taboo, sweep_beside
+from backup_lib.progress import Advance, Console
 from backup_lib.project.version import parse_version, project_version
 from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
@@ -109,9 +102,22 @@ class Restored(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """One archive, what of it goes where, and how it is written there."""
+    """One archive, and all that is known before it is opened."""
 
     path: Path
+    wish: Wish
+    request: Request
+    destination: Destination
+    store: Path
+    is_managed: bool
+    """Whether it has, or had, an index."""
+    dry_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What of an archive goes where, and how it is written there."""
+
     placement: Placement
     write: Callable[[Target, Advance], None]
     stored: int = 0
@@ -119,6 +125,16 @@ class _Job:
     note: str = ""
     """What is odd about the archive."""
     is_indexed: bool = False
+
+
+class _Taken(msgspec.Struct, frozen=True):
+    """What was taken out of an archive, as in `Restored`."""
+
+    files: int
+    bytes: int
+    unchanged: int
+    skipped: tuple[str, ...]
+    note: str
 
 
 def restore(workplace: Workplace, request: Request) -> Restored:
@@ -191,57 +207,29 @@ def _back_up_for_safety(workplace: Workplace) -> Backup:
 
 
 def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
-    with translated(RestoreError, "restoring", folder=path), open_for_reading(path) as (read_at, size):
-        reader = open_archive(read_at, size)
-        if reader is None and request.archive is None and _is_managed(workplace, path):
-            raise DamageError("its index is missing, so it was cut off or replaced")
-        wish = _wish(workplace, request, path, reader)
-        job = _indexed(path, reader, wish) if reader else _plain(path, wish)
-        return _restore_job(workplace, request, job)
-
-
-def _indexed(path: Path, reader: Reader, wish: Wish) -> _Job:
-    placement = place(reader, wish)
-
-    def write(target: Target, advance: Advance) -> None:
-        extract(reader, placement, target, advance)
-
-    return _Job(path, placement, write, is_indexed=True)
-
-
-def _plain(path: Path, wish: Wish) -> _Job:
-    placement = place_plain(path, wish)
-
-    def write(target: Target, advance: Advance) -> None:
-        extract_plain(path, placement, target, advance)
-
-    return _Job(path, placement, write, placement.stored, placement.note)
-
-
-def _restore_job(workplace: Workplace, request: Request, job: _Job) -> Restored:
-    placement = job.placement
-    is_empty = not (placement.contents or placement.links or placement.folders)
-    if is_empty and (request.paths or request.strip or job.is_indexed):
-        raise RestoreError(
-            f"nothing in {job.path.name} matches {' '.join(request.paths) or 'what is asked for'}"
-        )
-    if job.note:
-        workplace.console.say(f"{printable(job.path.name)}: {job.note}")
-    to = _target_of(workplace, request, job.path)
-    unchanged: list[bytes] = []
-    with translated(RestoreError, "restoring", folder=to):
-        if os.path.lexists(to):
-            unchanged = _merge(workplace, request, job, to)
-        elif not workplace.dry_run:
-            _restore_new(workplace, job, to)
+    to = _target_of(workplace, request, path)
+    is_ours = _is_ours(workplace, path)
+    wish = Wish(
+        wanted=_matcher(request.paths) if request.paths else None,
+        strip=request.strip or int(request.in_place),
+        outside_links=request.outside_links or is_ours,
+    )
+    is_managed = not is_ours and request.archive is None and _is_managed(workplace, path)
+    with translated(RestoreError, "restoring", folder=to), opened(to, workplace.dry_run) as destination:
+        job = _Job(path, wish, request, destination, workplace.store.path, is_managed, workplace.dry_run)
+        if is_ours:
+            taken = _take_out(job, workplace.console)
+        else:
+            ground = Ground(path, destination.folder, writes=not workplace.dry_run)
+            taken = apart(partial(_take_out, job), _Taken, ground, workplace.console)
     return Restored(
-        archive=str(job.path),
+        archive=str(path),
         to=str(to),
-        files=len(placement.contents) + len(placement.hard_links) - len(unchanged),
-        bytes=placement.size - sum(placement.contents[path][0] for path in unchanged),
-        unchanged=len(unchanged),
-        skipped=tuple(map(printable, placement.skipped)),
-        note=job.note,
+        files=taken.files,
+        bytes=taken.bytes,
+        unchanged=taken.unchanged,
+        skipped=tuple(map(printable, taken.skipped)),
+        note=printable(taken.note),
     )
 
 
@@ -249,23 +237,90 @@ def _is_managed(workplace: Workplace, path: Path) -> bool:
     return any(backup.archive == path and backup.order for backup in workplace.store.backups())
 
 
-def _wish(workplace: Workplace, request: Request, path: Path, reader: Reader | None) -> Wish:
-    return Wish(
-        wanted=_matcher(request.paths) if request.paths else None,
-        parts=_parts_in(request.paths, reader.header.project) if reader else (),
-        strip=request.strip or int(request.in_place),
-        outside_links=request.outside_links or (reader is not None and _is_ours(workplace, path, reader)),
-    )
+def _is_ours(workplace: Workplace, path: Path) -> bool:
+    """Whether the store published this very archive: the digest of its index, which vouches for the rest.
 
-
-def _is_ours(workplace: Workplace, path: Path, reader: Reader) -> bool:
-    """Whether the store published this very archive: its index, known to us, vouches for the rest."""
-    index = reader.trailer.digest.hex()
+    Nothing of it is read but its last bytes.
+    """
+    with translated(RestoreError, "restoring", folder=path), open_for_reading(path) as (read_at, size):
+        trailer = find_trailer(read_at, size)
+    if trailer is None:
+        return False
+    index = trailer.digest.hex()
     for backup in workplace.store.backups():
         if backup.archive.samefile(path):
             expected = workplace.store.expected(backup, index)
             return backup.order > 0 and expected is not None and expected.index == index
     return False
+
+
+def _take_out(job: _Job, console: Console) -> _Taken:
+    """Take out of an archive what is wished for; all that it says is believed here, and nowhere else."""
+    with (
+        translated(RestoreError, "restoring", folder=job.path),
+        open_for_reading(job.path) as (read_at, size),
+    ):
+        reader = open_archive(read_at, size)
+        if reader is None and job.is_managed:
+            raise DamageError("its index is missing, so it was cut off or replaced")
+        plan = _indexed(job, reader) if reader else _plain(job)
+        placement = plan.placement
+        is_empty = not (placement.contents or placement.links or placement.folders)
+        if is_empty and (job.request.paths or job.request.strip or plan.is_indexed):
+            what = " ".join(job.request.paths) or "what is asked for"
+            raise RestoreError(f"nothing in {job.path.name} matches {what}")
+        if plan.note:
+            console.say(f"{printable(job.path.name)}: {plan.note}")
+        with translated(RestoreError, "restoring", folder=job.destination.path):
+            unchanged = _write(job, plan, console)
+    return _Taken(
+        files=len(placement.contents) + len(placement.hard_links) - len(unchanged),
+        bytes=placement.size - sum(placement.contents[path][0] for path in unchanged),
+        unchanged=len(unchanged),
+        skipped=tuple(map(printable, placement.skipped)),
+        note=plan.note,
+    )
+
+
+def _indexed(job: _Job, reader: Reader) -> _Plan:
+    wish = replace(job.wish, parts=_parts_in(job.request.paths, reader.header.project))
+    placement = place(reader, wish)
+
+    def write(target: Target, advance: Advance) -> None:
+        extract(reader, placement, target, advance)
+
+    return _Plan(placement, write, is_indexed=True)
+
+
+def _plain(job: _Job) -> _Plan:
+    placement = place_plain(job.path, job.wish)
+
+    def write(target: Target, advance: Advance) -> None:
+        extract_plain(job.path, placement, target, advance)
+
+    return _Plan(placement, write, placement.stored, placement.note)
+
+
+def _write(job: _Job, plan: _Plan, console: Console) -> list[bytes]:
+    """Write into the destination; return the files that have their content already, and were not written."""
+    to, folder = job.destination.path, job.destination.folder
+    if folder is None:
+        return []
+    overwrite = job.request.overwrite or ("if-changed" if job.request.in_place else "never")
+    target = Target(folder, merge=not job.destination.is_new, keep_equal=overwrite == "if-changed")
+    if target.merge:
+        refuse_conflicts(target, plan.placement, overwrite != "never", to)
+        refuse_taboo(plan.placement, job.store, to)
+    else:
+        job.destination.refuse_without_room(plan.stored, job.path)
+    if job.dry_run:
+        contents = plan.placement.contents.items()
+        return [path for path, (_, digest) in contents if target.keep_equal and target.holds(path, digest)]
+    if target.merge:
+        sweep_beside(folder, plan.placement)
+    with console.bar(f"Restoring {printable(job.path.name)}", plan.placement.size) as advance:
+        plan.write(target, advance)
+    return target.kept
 
 
 def _matcher(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
@@ -310,171 +365,6 @@ def _target_of(workplace: Workplace, request: Request, path: Path) -> Path:
     folder = path.parent.name
     label = folder if folder.startswith("v") else path.name.split(".tar")[0]
     return workplace.root / "restored" / label
-
-
-def _restore_new(workplace: Workplace, job: _Job, to: Path) -> None:
-    """Restore into a new folder, which appears only when all of it is there."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(to)
-    _refuse_without_room(job, to.parent)
-    partial = to.with_name(f"{_partial_start(to)}{secrets.token_hex(4)}.partial")
-    partial.mkdir(mode=0o700)
-    folder = os.open(partial, OPEN_DIRECTORY)
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
-            job.write(Target(folder, merge=False), advance)
-        os.fchmod(folder, 0o777 & ~_umask())
-        sync_file_system(folder)
-        _name(partial, to)
-    except BaseException:
-        remove_tree(partial)
-        raise
-    finally:
-        os.close(folder)
-
-
-def _refuse_without_room(job: _Job, folder: Path) -> None:
-    facts = os.statvfs(folder)
-    free = facts.f_bavail * facts.f_frsize
-    if job.stored > free:
-        raise RestoreError(
-            f"{printable(job.path.name)} holds {job.stored} bytes, and there is room for {free} "
-            f"in {printable(folder)}; restore it elsewhere with --to, or a part of it with --path"
-        )
-
-
-def _name(partial: Path, to: Path) -> None:
-    parent = os.open(to.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        rename_new(partial.name, to.name, parent)
-        sync_folder(parent)
-    finally:
-        os.close(parent)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _partial_start(to: Path) -> str:
-    return f".{os.fsdecode(os.fsencode(to.name)[:200])}."
-
-
-def _sweep(to: Path) -> None:
-    """Remove what a killed restore to the same place left, where nobody is at work in it."""
-    ours = re.compile(re.escape(_partial_start(to)) + r"[0-9a-f]{8}\.partial")
-    for left in to.parent.iterdir():
-        if not ours.fullmatch(left.name) or left.is_symlink() or not left.is_dir():
-            continue
-        fd = os.open(left, OPEN_DIRECTORY)
-        try:
-            with suppress(BlockingIOError):
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                remove_tree(left)
-        finally:
-            os.close(fd)
-
-
-def _merge(workplace: Workplace, request: Request, job: _Job, to: Path) -> list[bytes]:
-    """Restore into a folder that is there, each file in one step; return the files that were not written."""
-    overwrite = request.overwrite or ("if-changed" if request.in_place else "never")
-    if not to.is_dir():
-        raise RestoreError(f"the target {printable(to)} is not a folder; choose another with --to")
-    folder = os.open(to, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        target = Target(folder, merge=True, keep_equal=overwrite == "if-changed")
-        _refuse_conflicts(target, job.placement, overwrite, to)
-        _refuse_taboo(workplace, job.placement, to)
-        if workplace.dry_run:
-            contents = job.placement.contents.items()
-            return [
-                path for path, (_, digest) in contents if target.keep_equal and target.holds(path, digest)
-            ]
-        _sweep_beside(folder, job.placement)
-        with workplace.console.bar(f"Restoring {job.path.name}", job.placement.size) as advance:
-            job.write(target, advance)
-        sync_file_system(folder)
-        return target.kept
-    finally:
-        os.close(folder)
-
-
-def _sweep_beside(folder: int, placement: Placement) -> None:
-    """Remove what a killed restore into the same folder left beside the files that will be written.
-
-    Whoever restores into a folder holds it shared until the end; as long as another one does, all stays.
-    """
-    beside: dict[bytes, set[bytes]] = {}
-    for path in placement.places():
-        parent, _, name = path.rpartition(b"/")
-        beside.setdefault(parent, set()).add(name)
-    with suppress(OSError):  # a file system without locks
-        with suppress(BlockingIOError):
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for parent, names in beside.items():
-                _sweep_names(folder, parent, names)
-        fcntl.flock(folder, fcntl.LOCK_SH)
-
-
-def _sweep_names(folder: int, parent: bytes, names: set[bytes]) -> None:
-    """Remove the temporary files of `names` in a folder below the open one, if it is there."""
-    try:
-        fd = open_beneath(folder, parent, OPEN_DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        for left in map(os.fsencode, os.listdir(fd)):
-            if is_unnamed(left, names):
-                os.unlink(left, dir_fd=fd)
-    finally:
-        os.close(fd)
-
-
-def _refuse_conflicts(target: Target, placement: Placement, overwrite: Overwrite, to: Path) -> None:
-    """Refuse, before anything is written, what would be overwritten without being asked, or cannot be."""
-    there: list[bytes] = []
-    for path in placement.places():
-        kind = _kind_at(target, path)
-        if kind == stat.S_IFDIR:
-            raise RestoreError(
-                f"a folder stands at {printable(path)} in {to}, where a file would go; move it away"
-            )
-        if kind is not None:
-            there.append(path)
-    for folder in placement.folders.values():
-        if _kind_at(target, folder) not in (None, stat.S_IFDIR):
-            raise RestoreError(f"{printable(folder)} in {to} is no folder, where one would go; move it away")
-    if there and overwrite == "never":
-        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
-        raise RestoreError(
-            f"{printable(there[0])}{more} would be overwritten in {to}; "
-            "choose a new folder with --to, or say --overwrite if-changed"
-        )
-
-
-def _refuse_taboo(workplace: Workplace, placement: Placement, to: Path) -> None:
-    """Refuse to write into a store or a git repository: no safety backup holds what is there."""
-    store = os.fsencode(os.path.relpath(workplace.store.path, os.path.realpath(to)))
-    for path in (*placement.places(), *placement.folders.values()):
-        if b".git" in path.split(b"/") or path == store or path.startswith(store + b"/"):
-            raise RestoreError(
-                f"{printable(path)} would be written into the store or a git repository in {to}; "
-                "restore it into a new folder with --to"
-            )
-
-
-def _kind_at(target: Target, path: bytes) -> int | None:
-    try:
-        return target.kind_at(path)
-    except OSError as error:
-        if error.errno not in (errno.ELOOP, errno.ENOTDIR, errno.EXDEV):
-            raise
-        raise RestoreError(
-            f"a link or a file stands in the way of {printable(path)} ({error.strerror}); move it away"
-        ) from error
 
 
 def _record(workplace: Workplace, backup: Backup, done: Restored) -> None:

@@ -22,7 +22,7 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 from backup_lib.errors import BackupError
 
-__all__ = ["WORKERS", "in_order", "in_processes"]
+__all__ = ["WORKERS", "in_order", "in_processes", "may_fork"]
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -63,7 +63,7 @@ def in_processes(
     When the body ends, or this process does, each of them ends what it has in hand and no more.
     Raises what `work` raises, and `BackupError` where a process was ended from outside.
     """
-    workers = _forked(work, jobs) if pays and _can_fork() else []
+    workers = _forked(work, jobs) if pays and WORKERS > 1 and may_fork() else []
     if not workers:
         with closing(in_order(work, jobs)) as results:
             yield results
@@ -74,9 +74,9 @@ def in_processes(
         _end(workers)
 
 
-def _can_fork() -> bool:
+def may_fork() -> bool:
     """Whether a fork is a whole process: not where other threads run, nor on macOS, whose libraries break."""
-    if sys.platform != "linux" or WORKERS == 1:
+    if sys.platform != "linux":
         return False
     try:
         return len(os.listdir("/proc/self/task")) == 1

@@ -25,6 +25,7 @@ __all__ = [
     "Reader",
     "Unit",
     "batches",
+    "find_trailer",
     "open_archive",
     "open_for_reading",
 ]
@@ -230,10 +231,21 @@ def open_archive(read_at: ReadAt, size: int) -> Reader | None:
 
     Raises `DamageError` where its index is damaged.
     """
+    found = _kind_and_trailer(read_at, size)
+    return Reader(read_at, size, *found) if found else None
+
+
+def find_trailer(read_at: ReadAt, size: int) -> Trailer | None:
+    """Return what tells the digest of the index of an archive of `size` bytes, or None where it has none."""
+    found = _kind_and_trailer(read_at, size)
+    return found[1] if found else None
+
+
+def _kind_and_trailer(read_at: ReadAt, size: int) -> tuple[Format, Trailer] | None:
     for kind, form in FORMATS.items():  # told by the end: the start may be damaged
         trailer = form.find_trailer(read_at, size)
         if trailer is not None and trailer.offset + trailer.length <= size:
-            return Reader(read_at, size, kind, trailer)
+            return kind, trailer
     return None
 
 
