@@ -188,12 +188,9 @@ def _do(work: Callable[[Console], Done], ground: Ground, relay: _Relay, pipe: in
 
 
 def _let_go(kept: set[int | None]) -> None:
-    """Let go of the terminal, and of all that is open but what is kept."""
+    """Let go of the terminal, and of all that is open but what is kept; what held it holds nothing."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
-    for fd in range(3):
-        os.dup2(nothing, fd)
     for fd in map(int, os.listdir("/proc/self/fd")):
-        if fd > 2 and fd not in kept:
-            with suppress(OSError):
-                os.close(fd)
+        if fd not in kept:
+            os.dup2(nothing, fd)
