@@ -191,8 +191,7 @@ class Bench:
         if state.after == len(self._steps):
             found += self._not_lasting(now)
         found += [f"afterwards: {what}" for what in self._next_flaws(now)]
-        what = f"power cut after step {state.after} of {len(self._steps)}, {state.how}"
-        return Verdict(self._job.name, what, tuple(found))
+        return Verdict(self._job.name, str(state), tuple(found))
 
     def _not_lasting(self, now: Seen) -> Iterator[str]:
         """Yield what did not last although the run had said that it is done."""
@@ -249,15 +248,15 @@ class Bench:
         yield from sweepings(now)
 
     def _run_again(self) -> Outcome:
+        """Run the command; of the locks that a killed git left, a person removes each that is named."""
         scene = self._workshop.scene
-        outcome = scene.invoke(*self._job.arguments)
-        for lock in (scene.project / ".git").rglob("*.lock"):
-            # A git that was killed leaves its own lock, and says so; a person has to remove it.
-            if outcome.code != 1 or lock.name not in outcome.err:
-                raise RuntimeError(f"{lock} is there, but {outcome}")
-            lock.unlink()
+        while True:
             outcome = scene.invoke(*self._job.arguments)
-        return outcome
+            locks = [*(scene.project / ".git").rglob("*.lock")] if outcome.code == 1 else []
+            named = [lock for lock in locks if f"'{lock}'" in outcome.err]
+            if not named:
+                return outcome
+            named[0].unlink()
 
     def _lost(self, then: Seen) -> Iterator[str]:
         """Yield what is wrong after more runs, which may have made more backups."""

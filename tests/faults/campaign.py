@@ -83,8 +83,12 @@ def run(tasks: Iterable[Task], processes: int) -> Iterator[Result]:
         for place in made:
             places.put(place)
         with ProcessPoolExecutor(processes, context, _take_place, (places,)) as pool:
-            for future in as_completed([pool.submit(_do, task) for task in tasks]):
-                yield future.result()
+            try:
+                for future in as_completed([pool.submit(_do, task) for task in tasks]):
+                    yield future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
 
 _place: Workshop
@@ -111,12 +115,21 @@ def face(bench: Bench, task: Task) -> Result:
     """Face the faults of a task on its job."""
     began = time.monotonic()
     if task.kind == "power":
-        verdicts = [bench.wake(state) for state in _chosen(bench.states(task.plan.samples), task)]
+        states = _chosen(bench.states(task.plan.samples), task)
+        verdicts = [_verdict(task, state, bench.wake) for state in states]
     else:
-        faults = bench.kills() if task.kind == "kill" else bench.errors()
-        verdicts = [bench.strike(fault) for fault in _chosen(faults, task)]
+        faults = _chosen(bench.kills() if task.kind == "kill" else bench.errors(), task)
+        verdicts = [_verdict(task, fault, bench.strike) for fault in faults]
     broken = tuple(verdict for verdict in verdicts if verdict.flaws)
     return Result(task, len(verdicts), broken, time.monotonic() - began)
+
+
+def _verdict(task: Task, item: Item, judge: Callable[[Item], Verdict]) -> Verdict:
+    """Judge one fault or state; what leaves the judge at a loss is a flaw like any other."""
+    try:
+        return judge(item)
+    except Exception as error:
+        return Verdict(task.job, str(item), (f"nobody foresaw this: {type(error).__name__}: {error}",))
 
 
 def _chosen(items: list[Item], task: Task) -> list[Item]:

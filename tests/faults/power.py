@@ -79,6 +79,9 @@ class State:
     fates: dict[int, Fate]
     """The same, by number of the step; those that are not named happened."""
 
+    def __str__(self) -> str:
+        return f"power cut after step {self.after}, {self.how}"
+
 
 def _folder(path: str) -> str:
     return path.rpartition("/")[0]
