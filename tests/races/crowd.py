@@ -10,6 +10,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,17 +51,24 @@ class _Worker:
         acts += [self.restore] * 3 + [self.command] * 2
         for _ in range(self.rounds):
             act = random.choice(acts)
-            try:
-                act()
-                self.say(f"{act.__name__}: done")
-            except StoreHeldError:
-                self.say(f"{act.__name__}: the store was held")
-            except NoSuchBackupError:
-                self.say(f"{act.__name__}: no such backup")
-            except BackupError as error:
-                self.say("broken", why=f"{act.__name__}: {type(error).__name__}: {error}")
-            except Exception as error:
-                self.say("broken", why=f"{act.__name__}: {type(error).__name__}, which is no answer: {error}")
+            while not self.has_done(act):
+                pass  # it waited for the store already
+
+    def has_done(self, act: Callable[[], None]) -> bool:
+        """Do one thing; False where the store was held, so that nothing was done."""
+        try:
+            act()
+            self.say(f"{act.__name__}: done")
+        except StoreHeldError:
+            self.say(f"{act.__name__}, held off")
+            return False
+        except NoSuchBackupError:
+            self.say(f"{act.__name__}: no such backup")
+        except BackupError as error:
+            self.say("broken", why=f"{act.__name__}: {type(error).__name__}: {error}")
+        except Exception as error:
+            self.say("broken", why=f"{act.__name__}: {type(error).__name__}, which is no answer: {error}")
+        return True
 
     def edit(self) -> None:
         """Change the project a little."""

@@ -33,7 +33,7 @@ def race(name: str, folder: Path) -> dict[str, Any]:
     ],
 )
 def test_race(name: str, least: dict[str, int], tmp_path: Path) -> None:
-    """Whatever others do meanwhile, every promise is kept; see docs/reliability-races.md for each of them."""
+    """Whatever others do meanwhile, every promise is kept; see docs/reliability.md for each of them."""
     tried = race(name, tmp_path)
     for what, times in least.items():
         assert tried[what] >= times
