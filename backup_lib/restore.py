@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -249,8 +249,9 @@ def _is_ours(workplace: Workplace, path: Path) -> bool:
     index = trailer.digest.hex()
     for backup in workplace.store.backups():
         if backup.archive.samefile(path):
-            expected = workplace.store.expected(backup, index)
-            return backup.order > 0 and expected is not None and expected.index == index
+            with suppress(DamageError):  # its manifest cannot be read, so nothing vouches for it
+                expected = workplace.store.expected(backup, index)
+                return backup.order > 0 and expected is not None and expected.index == index
     return False
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "BackupKind",
     "Folder",
     "backups",
+    "facts_at",
     "find",
     "folders",
     "missing",
@@ -127,22 +128,24 @@ def scan(path: Path, prefix: str) -> Folder:
 
 
 def read_facts(path: Path, whole: bool = False) -> Facts | None:
-    """Return the facts of a manifest of ours; None where it is foreign, cut, edited or not there.
+    """Return the facts of a manifest of ours; None where it is foreign, cut, edited, not there or unreadable.
 
     Its list of files is looked at only where `whole` asks for it.
     """
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    with open(fd, "rb") as file:
-        try:
-            manifest = read_manifest(file)
-            for _ in manifest.files if whole else ():
-                pass
-        except (DamageError, OSError):
-            return None
-    return manifest.facts
+    with suppress(OSError):
+        return facts_at(path, whole)
+    return None
+
+
+def facts_at(path: Path, whole: bool = False) -> Facts | None:
+    """Do as `read_facts`; raises `OSError` where nothing is there, or it cannot be read."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(fd, "rb") as file, suppress(DamageError):
+        manifest = read_manifest(file)
+        for _ in manifest.files if whole else ():
+            pass
+        return manifest.facts
+    return None
 
 
 def backups(store: Path, ledger: Ledger) -> list[Backup]:

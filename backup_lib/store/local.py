@@ -152,6 +152,8 @@ class LocalStore:
 
         A daily backup may have been published several times under its name: the one whose index has the
         digest `index` (hex) counts, without it the one of the same size.
+
+        Raises `DamageError` where only the manifest could tell, and cannot be read.
         """
         published = self.ledger().published(backup.name)
         fitting = published[-1:] if backup.kind == "release" else published[-2:]
@@ -162,7 +164,16 @@ class LocalStore:
         return None if published else self._named_by_manifest(backup)
 
     def _named_by_manifest(self, backup: Backup) -> ArchiveFacts | None:
-        facts = None if backup.kind == "daily" else listing.read_facts(backup.archive.parent / MANIFEST)
+        if backup.kind == "daily":
+            return None
+        try:
+            facts = listing.facts_at(backup.archive.parent / MANIFEST)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise DamageError(
+                f"the manifest {printable(backup.archive.parent / MANIFEST)} cannot be read: {error.strerror}"
+            ) from error
         if facts is None or facts.archive != backup.archive.name:
             return None
         return ArchiveFacts(facts.archive, facts.size, facts.sha256, facts.index)

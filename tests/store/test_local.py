@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from backup_lib import filesystem
-from backup_lib.errors import NoSuchBackupError, SettingsError, StoreError, StoreHeldError
+from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, StoreHeldError
 from backup_lib.model import Counts, Entry, Header, Summary
 from backup_lib.store import layout, ledger, lock
 from backup_lib.store.ledger import Record
@@ -252,6 +252,22 @@ def test_a_file_system_without_links_holds_backups_too(
     monkeypatch.setattr(os, "symlink", symlink)
     made = release(store, b"1")
     assert names(store) == [made]
+
+
+def test_nothing_is_claimed_of_a_manifest_that_cannot_be_read(store: LocalStore) -> None:
+    """Where the ledger does not know an archive, a manifest that fails is told as that."""
+    release(store, b"content")
+    [backup] = store.backups()
+    manifest = backup.archive.parent / "MANIFEST.txt"
+    (store.path / "ledger.jsonl").unlink()
+    expected = store.expected(backup)
+    assert expected is not None
+    assert expected.sha256 == hashlib.sha256(b"content").hexdigest()
+    manifest.unlink()
+    assert store.expected(backup) is None
+    manifest.symlink_to(manifest.name)
+    with pytest.raises(DamageError, match=r"MANIFEST\.txt cannot be read: Too many levels"):
+        store.expected(backup)
 
 
 def test_a_large_manifest_is_written_in_pieces(store: LocalStore) -> None:
