@@ -91,15 +91,16 @@ def _partial(to: Path) -> Iterator[tuple[Path, int]]:
     """Yield a new folder beside `to`, held by a lock, and removed where the body fails."""
     partial = to.with_name(f"{_partial_start(to)}{secrets.token_hex(4)}.partial")
     partial.mkdir(mode=0o700)
-    folder = os.open(partial, OPEN_DIRECTORY)
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
-        yield partial, folder
+        folder = os.open(partial, OPEN_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield partial, folder
+        finally:
+            os.close(folder)
     except BaseException:
         remove_tree(partial)
         raise
-    finally:
-        os.close(folder)
 
 
 def _name(partial: Path, to: Path) -> None:
