@@ -113,8 +113,8 @@ class Target:
                 make(name, fd)
                 return
             unnamed = _unnamed(name)
-            make(unnamed, fd)
             try:
+                make(unnamed, fd)
                 os.replace(unnamed, name, src_dir_fd=fd, dst_dir_fd=fd)
             finally:
                 _unlink(unnamed, fd)  # rename does nothing where both are one file already

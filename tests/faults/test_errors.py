@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from .campaign import SHORT, Task, face
@@ -15,9 +17,12 @@ def test_any_call_of_a_command_may_fail(ready_for: ReadyFor, job: str) -> None:
     assert face(ready_for(job), Task(job, "error", SHORT)).broken == ()
 
 
-def test_a_new_folder_that_cannot_be_opened_is_not_left_behind(ready_for: ReadyFor) -> None:
-    """What a restore made is taken back from its first moment on."""
-    bench = ready_for("restore-new")
-    made = [fault for fault in bench.errors() if fault.point.path.endswith(".new.00000001.partial")]
-    first = next(fault for fault in made if fault.point.opens == "folder" and fault.error == "EIO")
+@pytest.mark.parametrize(("job", "made"), [("restore-new", ".new."), ("restore-in-place", ".current.")])
+def test_what_cannot_be_opened_once_it_is_made_is_not_left_behind(
+    ready_for: ReadyFor, job: str, made: str
+) -> None:
+    """A new folder, and a new symlink under its first name, are taken back from their first moment on."""
+    bench = ready_for(job)
+    opened = [fault for fault in bench.errors() if fault.point.call == "openat" and fault.error == "EIO"]
+    first = next(fault for fault in opened if Path(fault.point.path).name.startswith(made))
     assert bench.strike(first).flaws == ()
