@@ -298,8 +298,9 @@ class _Ending:
             yield from self._refusal_flaws()
         elif code == 3:
             yield from self._incomplete_flaws()
-        elif code == 4 and self.fault.error not in ("", FLIP) and not self._tells_cause(self.outcome.out):
-            yield f"it does not tell the damage: {self.outcome}"
+        elif code == 4 and self.fault.error not in ("", FLIP):
+            if not self._tells_cause(self.outcome.out + self.outcome.err):
+                yield f"it does not tell the damage: {self.outcome}"
         elif code not in (0, 4):
             yield f"it ended with {code}: {said}"
 
