@@ -180,7 +180,7 @@ def _changelog(place: Workplace) -> Path:
 
 def _is_noted(goal: _Goal, backup: Backup) -> bool:
     path = _changelog(goal.place)
-    with translated(ProjectError, "reading the changelog"):
+    with translated(ProjectError, "reading the changelog", folder=path):
         text = path.read_bytes() if path.exists() else b""
     return noted(text, goal.version) and os.fsencode(backup.archive.name) in text
 
@@ -292,5 +292,5 @@ def _only_notes(place: Workplace, path: bytes) -> bool:
         return False
     if not _changelog(place).exists():
         return False
-    with translated(ProjectError, "reading the changelog"):
+    with translated(ProjectError, "reading the changelog", folder=_changelog(place)):
         return only_notes_differ(repository.file_at(repository.commit, path), _changelog(place).read_bytes())

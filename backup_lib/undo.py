@@ -161,7 +161,10 @@ def _archives(case: _Case) -> tuple[str, ...]:
 
 
 def _refuse_changed(backup: Backup, record: Record) -> None:
-    with translated(StoreError, "reading the backup"), backup.archive.open("rb") as file:
+    with (
+        translated(StoreError, "reading the backup", folder=backup.archive),
+        backup.archive.open("rb") as file,
+    ):
         found = file_digest(file, "sha256").hexdigest()
     if found != record.sha256:
         raise DamageError(
@@ -209,7 +212,7 @@ def _remake_manifest(case: _Case) -> None:
     left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
     if not left or (path := left[-1].archive.parent / MANIFEST).exists():
         return
-    with translated(StoreError, "writing the manifest"):
+    with translated(StoreError, "writing the manifest", folder=path):
         try:
             replace_file(path, _manifest(left[-1], store.expected(left[-1])))
         except DamageError as error:

@@ -41,7 +41,7 @@ class Edit:
 
     def write(self) -> None:
         """Do it in one step; raises `ProjectError`."""
-        with translated(ProjectError, "writing the changelog"):
+        with translated(ProjectError, "writing the changelog", folder=self.file):
             if self.text is None:
                 self.file.unlink(missing_ok=True)
                 sync_folder(self.file.parent)
@@ -91,7 +91,7 @@ def sweep(path: Path) -> None:
 
 
 def _read(path: Path) -> tuple[Path, bytes, int | None]:
-    with translated(ProjectError, "reading the changelog"):
+    with translated(ProjectError, "reading the changelog", folder=path):
         file = Path(os.path.realpath(path))
         try:
             text, mode = file.read_bytes(), stat.S_IMODE(file.stat().st_mode)

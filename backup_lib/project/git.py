@@ -199,7 +199,7 @@ def _is_top(folder: Path) -> bool:
         return (mark / "HEAD").exists() and (mark / "objects").is_dir()
     if not mark.is_file():
         return False
-    with translated(ProjectError, "looking for the git repository"):
+    with translated(ProjectError, "looking for the git repository", folder=mark):
         content = mark.read_bytes()
     target = folder / os.fsdecode(content.removeprefix(b"gitdir:").strip())
     if not content.startswith(b"gitdir:") or not (target / "HEAD").exists():

@@ -150,5 +150,5 @@ def _first_line(path: Path) -> str:
 
 
 def _content(path: Path) -> bytes:
-    with translated(ProjectError, f"reading {path.name}"):
+    with translated(ProjectError, f"reading {path.name}", folder=path):
         return path.read_bytes()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -395,3 +396,20 @@ def test_an_edited_line_is_known_by_its_archive(tmp_path: Path) -> None:
 
     with pytest.raises(ProjectError, match=r"the line of a\.tar\.gz in .*CHANGELOG\.md was edited"):
         plan_removal(path, [Noted(planned[1], "a.tar.gz", made=False)])
+
+
+def test_a_failed_write_names_the_file(tmp_path: Path) -> None:
+    """Also where the system does not: it was an open file that failed. The changelog stays as it was."""
+    path = tmp_path / "CHANGELOG.md"
+    path.write_bytes(KEPT)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(KEPT), limits[1]))
+    try:
+        with pytest.raises(
+            ProjectError, match=r"writing the changelog failed: File too large: .*CHANGELOG\.md$"
+        ):
+            write_note(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == KEPT
+    assert os.listdir(tmp_path) == ["CHANGELOG.md"]
