@@ -96,14 +96,14 @@ class LocalStore:
         What is proved lasts first: a run that was killed may have left names that would not.
         """
         proved = [self.path / record.archive for record in records if record.act == "prove"]
-        try:
+        with guarded(self.path, "writing to the ledger"):
             for folder in {self.path, *(archive.parent for archive in proved)} if proved else ():
                 filesystem.sync_folder(folder)
-            ledger.append(self.path, *records)
-        except OSError as error:
-            if error.errno in _NO_WRITING:
-                return False
-            with guarded(self.path, "writing to the ledger"):
+            try:
+                ledger.append(self.path, *records)
+            except OSError as error:
+                if error.errno in _NO_WRITING:
+                    return False
                 raise
         return True
 

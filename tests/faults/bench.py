@@ -64,14 +64,14 @@ class Fault:
     @property
     def is_gits(self) -> bool:
         """Whether it strikes a git that was started, not us."""
-        return "/.git/" in self.point.path
+        return "/.git/" in f"/{self.point.path}"
 
 
 def _errors_at(point: Point) -> tuple[str, ...]:
     if point.opens == "folder":
         return "EIO", "EACCES"  # opening a folder waits for nothing, so nothing interrupts it
     possible = (*ERRORS.get(point.call, ()), *(("EROFS", *_FULL) if point.opens == "new file" else ()))
-    return tuple(error for error in possible if error != "EINTR" or "/.git/" not in point.path)
+    return tuple(error for error in possible if error != "EINTR" or "/.git/" not in f"/{point.path}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -620,8 +620,12 @@ def test_a_read_only_store_takes_no_record_and_that_is_no_failure(
     """Verifying a read-only copy works; it just cannot be noted there."""
     release(store, b"1")
 
+    opened = os.open
+
     def refuse(path: Any, flags: int, mode: int = 0o777) -> int:
-        raise OSError(number, os.strerror(number))
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise OSError(number, os.strerror(number))
+        return opened(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse)
     assert not store.record(proof("x", b""))
