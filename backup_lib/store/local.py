@@ -91,7 +91,7 @@ class LocalStore:
             return ledger.read(self.path)
 
     def record(self, *records: Record) -> bool:
-        """Add to the ledger; False where the store can only be read.
+        """Add to the ledger; False where the store can only be read, which fails a release.
 
         What is proved lasts first: a run that was killed may have left names that would not.
         """
@@ -102,7 +102,7 @@ class LocalStore:
             try:
                 ledger.append(self.path, *records)
             except OSError as error:
-                if error.errno in _NO_WRITING:
+                if error.errno in _NO_WRITING and not self.releasing:
                     return False
                 raise
         return True

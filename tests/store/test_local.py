@@ -10,6 +10,7 @@ import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -617,18 +618,20 @@ def test_who_writes_is_alone(store: LocalStore) -> None:
 def test_a_read_only_store_takes_no_record_and_that_is_no_failure(
     store: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    """Verifying a read-only copy works; it just cannot be noted there."""
+    """Verifying a read-only copy works; it just cannot be noted there. A release needs it noted."""
     release(store, b"1")
 
     opened = os.open
 
     def refuse(path: Any, flags: int, mode: int = 0o777) -> int:
         if flags & os.O_ACCMODE != os.O_RDONLY:
-            raise OSError(number, os.strerror(number))
+            raise OSError(number, os.strerror(number), path)
         return opened(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse)
     assert not store.record(proof("x", b""))
+    with pytest.raises(StoreError, match=r"writing to the ledger failed: .*ledger\.jsonl$"):
+        replace(store, releasing=True).record(proof("x", b""))
     with monkeypatch.context() as patched:
         patched.setattr(os, "open", _fail)
         with pytest.raises(StoreError, match="writing to the ledger failed: Input/output error"):
