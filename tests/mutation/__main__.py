@@ -47,7 +47,8 @@ def sample_of(module: str, count: int, seed: int) -> tuple[list[Mutant], int]:
     """Return the mutants of a module that are tried, and of how many they are taken."""
     path = f"backup_lib/{module}.py"
     every = list(mutants_of(path, (ROOT / path).read_text()))
-    return random.Random(f"{seed} {module}").sample(every, min(count, len(every))), len(every)
+    random.Random(f"{seed} {module}").shuffle(every)  # so that a larger sample holds the smaller one
+    return every[:count], len(every)
 
 
 def key_of(mutant: Mutant) -> str:
@@ -79,7 +80,9 @@ def face_all(mutants: Sequence[Mutant], reach: Reach, options: argparse.Namespac
         for number in range(options.jobs):
             benches.put(stack.enter_context(Bench(scratch / str(number), reach, options.most)))
         with ThreadPoolExecutor(options.jobs) as pool:
-            list(pool.map(face, [mutant for mutant in mutants if key_of(mutant) not in verdicts]))
+            left = [mutant for mutant in mutants if key_of(mutant) not in verdicts]
+            random.Random(options.seed).shuffle(left)  # what is done after an hour is a sample, too
+            list(pool.map(face, left))
     return verdicts
 
 
