@@ -1,7 +1,7 @@
 """python -m tests.mutation: change the library in small ways, and see whether the tests notice.
 
-Run it from the repository's folder. It ends with 1 where fewer than 85 % of the mutants are noticed, without those
-that are reviewed and equal in effect.
+Run it from the repository's folder. It ends with 1 where fewer than 85 % of the mutants are noticed, without
+those that are reviewed and equal in effect.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import math
 import queue
 import random
 import sys
-import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -22,24 +21,27 @@ from .bench import ROOT, Bench, Reach, record
 from .mutants import Mutant, mutants_of
 from .reviewed import EQUAL
 
-_ARCHIVE = "block buffer gz zst index trailer intake maker reuse writer check extract target replay salvage tar"
+_ARCHIVE = "block gz zst index trailer intake maker reuse writer check extract target replay salvage tar"
 MODULES = (
     *(f"archive/{name}" for name in _ARCHIVE.split()),
     *(f"store/{name}" for name in ("publish", "recover", "ledger", "journal", "manifest")),
     *("backup", "verify", "restore", "clean"),
 )
 ENOUGH = 0.85
+_NOTICED = ("killed", "hung")
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.mutation", description=__doc__)
-    parser.add_argument("--module", action="append", choices=MODULES, metavar="M", help="such as store/publish")
-    parser.add_argument("--sample", type=int, default=20, metavar="N", help="mutants a module (default: 20)")
-    parser.add_argument("--seed", type=int, default=1, metavar="S", help="which ones (default: 1)")
-    parser.add_argument("--jobs", type=int, default=2, metavar="J", help="how many at once (default: 2)")
-    parser.add_argument("--most", type=int, default=30, metavar="S", help="seconds of tests a mutant (default: 30)")
-    parser.add_argument("--known", type=Path, default=ROOT / ".mutation.json", help="which test runs which line")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="one JSON object a mutant; those in it are not tried")
+    known = ROOT / ".mutation.json"
+    add = parser.add_argument
+    add("--module", action="append", choices=MODULES, metavar="M", help="such as store/publish; all without")
+    add("--sample", type=int, default=20, metavar="N", help="mutants a module (default: %(default)s)")
+    add("--seed", type=int, default=1, metavar="S", help="which ones (default: %(default)s)")
+    add("--jobs", type=int, default=2, metavar="J", help="how many at once (default: %(default)s)")
+    add("--most", type=int, default=30, metavar="S", help="seconds of tests a mutant (default: %(default)s)")
+    add("--known", type=Path, default=known, metavar="FILE", help="where it is noted which test runs what")
+    add("--out", type=Path, metavar="FILE", help="one JSON object a mutant; those in it are not tried again")
     return parser.parse_args(arguments)
 
 
@@ -56,11 +58,9 @@ def key_of(mutant: Mutant) -> str:
     return f"{mutant.module.removeprefix('backup_lib/').removesuffix('.py')}: {mutant.where}: {mutant.change}"
 
 
-def face_all(mutants: Sequence[Mutant], reach: Reach, options: argparse.Namespace, scratch: Path) -> dict[str, str]:
+def face_all(mutants: Sequence[Mutant], reach: Reach, options: argparse.Namespace) -> dict[str, str]:
     """Return the verdict on each mutant, by `key_of`."""
     verdicts: dict[str, str] = {}
-    if options.out and options.out.exists():
-        verdicts = {told["mutant"]: told["verdict"] for told in map(json.loads, options.out.open())}
     benches: queue.SimpleQueue[Bench] = queue.SimpleQueue()
 
     def face(mutant: Mutant) -> None:
@@ -69,21 +69,25 @@ def face_all(mutants: Sequence[Mutant], reach: Reach, options: argparse.Namespac
             verdict, test = bench.face(mutant)
         finally:
             benches.put(bench)
-        told = {"mutant": key_of(mutant), "line": mutant.line, "verdict": verdict, "by": test}
         verdicts[key_of(mutant)] = verdict
         sys.stderr.write(f"{verdict}: {key_of(mutant)}\n")
         if options.out:
+            told = {"mutant": key_of(mutant), "line": mutant.line, "verdict": verdict, "by": test}
             with options.out.open("a") as file:
                 file.write(json.dumps(told) + "\n")
 
     with ExitStack() as stack:
-        for number in range(options.jobs):
-            benches.put(stack.enter_context(Bench(scratch / str(number), reach, options.most)))
+        for _ in range(options.jobs):
+            benches.put(stack.enter_context(Bench(reach, options.most)))
         with ThreadPoolExecutor(options.jobs) as pool:
-            left = [mutant for mutant in mutants if key_of(mutant) not in verdicts]
-            random.Random(options.seed).shuffle(left)  # what is done after an hour is a sample, too
-            list(pool.map(face, left))
+            list(pool.map(face, mutants))
     return verdicts
+
+
+def _known_verdicts(out: Path | None) -> dict[str, str]:
+    if out is None or not out.exists():
+        return {}
+    return {told["mutant"]: told["verdict"] for told in map(json.loads, out.read_text().splitlines())}
 
 
 def _interval(hits: int, tried: int) -> str:
@@ -95,8 +99,8 @@ def _interval(hits: int, tried: int) -> str:
 
 
 def _row(name: str, of: int, verdicts: Sequence[tuple[str, str]]) -> str:
-    noticed = sum(verdict in ("killed", "hung") for _, verdict in verdicts)
-    equal = sum(verdict not in ("killed", "hung") and key in EQUAL for key, verdict in verdicts)
+    noticed = sum(verdict in _NOTICED for _, verdict in verdicts)
+    equal = sum(verdict not in _NOTICED and key in EQUAL for key, verdict in verdicts)
     raw, fair = 100 * noticed / len(verdicts), 100 * noticed / max(1, len(verdicts) - equal)
     return f"| {name} | {of} | {len(verdicts)} | {noticed} | {equal} | {raw:.0f} % | {fair:.0f} % |"
 
@@ -108,16 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module: sample_of(module, options.sample, options.seed) for module in options.module or MODULES
     }
     mutants = [mutant for sample, _ in samples.values() for mutant in sample]
-    with tempfile.TemporaryDirectory(prefix="mutation.") as name:
-        scratch = Path(name)
-        verdicts = face_all(mutants, record(options.known, scratch), options, scratch)
+    verdicts = _known_verdicts(options.out)
+    if left := [mutant for mutant in mutants if key_of(mutant) not in verdicts]:
+        verdicts |= face_all(left, record(options.known), options)
     told = [(key_of(mutant), verdicts[key_of(mutant)]) for mutant in mutants]
-    lines = ["| module | mutants | tried | noticed | equal | raw | without equal |", "|---|--:|--:|--:|--:|--:|--:|"]
-    for module, (sample, of) in samples.items():
-        lines.append(_row(module, of, [(key, verdict) for key, verdict in told if key.startswith(f"{module}:")]))
+    lines = ["| module | mutants | tried | noticed | equal | raw | without equal |", f"|---{'|--:' * 6}|"]
+    for module, (_, of) in samples.items():
+        lines.append(_row(module, of, [each for each in told if each[0].startswith(f"{module}:")]))
     lines.append(_row("**all**", sum(of for _, of in samples.values()), told))
-    noticed = sum(verdict in ("killed", "hung") for _, verdict in told)
-    rest = [key for key, verdict in told if verdict not in ("killed", "hung") and key not in EQUAL]
+    noticed = sum(verdict in _NOTICED for _, verdict in told)
+    rest = [key for key, verdict in told if verdict not in _NOTICED and key not in EQUAL]
     lines.append(f"\nnoticed, 95 % interval: {_interval(noticed, len(told))} %")
     sys.stdout.write("\n".join([*lines, *(f"survived: {key}" for key in rest)]) + "\n")
     return int(noticed < ENOUGH * (noticed + len(rest)))

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,8 +52,8 @@ def copy_project(folder: Path) -> Path:
     return copy
 
 
-def record(known: Path, scratch: Path) -> Reach:
-    """Return what each test reaches, of passing tests; those of changed files are run, the rest is in `known`."""
+def record(known: Path) -> Reach:
+    """Return what each passing test reaches: the files that changed are run, of the rest `known` tells."""
     book: dict[str, dict[str, Any]] = json.loads(known.read_text()) if known.exists() else {}
     library = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(ROOT.glob("backup_lib/**/*.py"))))
     files = {}
@@ -62,11 +63,11 @@ def record(known: Path, scratch: Path) -> Reach:
         files[name] = book[name] if book.get(name, {}).get("state") == state else {"state": state}
     changed = [name for name, facts in files.items() if "tests" not in facts]
     if changed:
-        copy = copy_project(scratch / "record")
-        for name in changed:
-            files[name]["tests"] = _recorded(copy, name)
-            known.write_text(json.dumps(files))
-        shutil.rmtree(copy.parent)
+        with tempfile.TemporaryDirectory(prefix="mutation.") as scratch:
+            copy = copy_project(Path(scratch))
+            for name in changed:
+                files[name]["tests"] = _recorded(copy, name)
+                known.write_text(json.dumps(files))
     return {test: facts for file in files.values() for test, facts in file["tests"].items()}
 
 
@@ -101,13 +102,14 @@ def _recorded(copy: Path, file: str) -> Reach:
 class Bench:
     """A copy of the project in which mutants are tested, one after the other."""
 
-    folder: Path
     reach: Reach
     most: int
     """Processor seconds of tests that a mutant has to outlast, the quickest first."""
+    folder: Path = field(init=False)
     copy: Path = field(init=False)
 
     def __enter__(self) -> Self:
+        self.folder = Path(tempfile.mkdtemp(prefix="mutation."))
         self.copy = copy_project(self.folder)
         mode = PycInvalidationMode.CHECKED_HASH  # two mutants may be alike in size and second
         compileall.compile_dir(self.copy / "backup_lib", quiet=1, invalidation_mode=mode)
@@ -160,7 +162,8 @@ class Bench:
         log = self.folder / "log"
         arguments = [f"--basetemp={self.folder / 'temp'}", *tests]
         asked = {"arguments": arguments, "log": str(log), "seconds": 3 * self.most + 30}
-        assert self._server.stdin and self._server.stdout
+        assert self._server.stdin
+        assert self._server.stdout
         self._server.stdin.write(json.dumps(asked) + "\n")
         self._server.stdin.flush()
         code = int(self._server.stdout.readline())

@@ -129,8 +129,9 @@ def _is_left_alone(node: ast.AST) -> bool:
             return True
         case ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name)):
             return name in _TOLD
-        case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(
-            target=ast.Name(id=name), value=value
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=value)
+            | ast.AnnAssign(target=ast.Name(id=name), value=value)
         ):
             return name in _HINTS or _is_type(value)
     return False
@@ -180,6 +181,9 @@ def _uses(tree: ast.AST, name: str) -> frozenset[int]:
 
 def _instead(node: ast.AST, scope: _Scope) -> Iterator[ast.AST]:
     """Yield what may stand in the place of a node."""
+    if isinstance(node, ast.stmt):
+        yield from _other_statement(node)
+        return
     match node:
         case ast.Compare(ops=ops):
             for place, op in enumerate(ops):
@@ -190,20 +194,33 @@ def _instead(node: ast.AST, scope: _Scope) -> Iterator[ast.AST]:
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             yield operand
         case ast.Constant(value=value):
-            yield from _other(value, scope.compared)
-        case ast.If() | ast.IfExp():
+            yield from _other_constant(value, scope.compared)
+        case ast.IfExp():
+            yield from (_with(node, test=ast.Constant(forced)) for forced in (True, False))
+        case ast.comprehension(ifs=[_, *_]):
+            yield _with(node, ifs=[])
+
+
+def _other_statement(node: ast.stmt) -> Iterator[ast.AST]:
+    match node:
+        case ast.If():
             yield from (_with(node, test=ast.Constant(forced)) for forced in (True, False))
         case ast.While():
             yield _with(node, test=ast.Constant(False))
-        case ast.comprehension(ifs=[_, *_]):
-            yield _with(node, ifs=[])
-        case ast.Return(value=value) if value and not (isinstance(value, ast.Constant) and value.value is None):
+        case ast.Return(value=None | ast.Constant(value=None)):
+            pass
+        case ast.Return():
             yield ast.Return(ast.Constant(None))
         case ast.Break() | ast.Continue():
             yield _SWAPPED[type(node)]
-        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))) if name not in _TOLD:
-            yield ast.Pass()
-        case ast.Raise() | ast.AugAssign() | ast.Assign(targets=[ast.Attribute() | ast.Subscript()]):
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr=name) | ast.Name(id=name))) if name in _TOLD:
+            pass
+        case (
+            ast.Expr(value=ast.Call())
+            | ast.Raise()
+            | ast.AugAssign()
+            | ast.Assign(targets=[ast.Attribute() | ast.Subscript()])
+        ):
             yield ast.Pass()
 
 
@@ -214,7 +231,7 @@ def _with(node: ast.AST, **fields: object) -> ast.AST:
     return other
 
 
-def _other(value: object, compared: bool) -> Iterator[ast.Constant]:
+def _other_constant(value: object, compared: bool) -> Iterator[ast.Constant]:
     """Yield another constant, where it is of a kind that is changed."""
     if isinstance(value, bool):
         yield ast.Constant(not value)

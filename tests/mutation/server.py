@@ -52,7 +52,8 @@ def _test(asked: dict[str, Any]) -> NoReturn:
 def _end(pid: int) -> int:
     """Return the exit code of the tests, negative for the signal that ended them; end what they left."""
     watched = os.pidfd_open(pid)
-    if not select.select([watched], [], [], _MOST_WAIT)[0]:
+    ended = select.select([watched, sys.stdin], [], [], _MOST_WAIT)[0]  # nobody asks twice: stdin has its end
+    if watched not in ended:
         os.kill(pid, signal.SIGKILL)
     os.close(watched)
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

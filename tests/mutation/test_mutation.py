@@ -57,9 +57,9 @@ def test_a_mutant_knows_the_lines_that_may_tell_it() -> None:
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench() -> Iterator[Bench]:
     """A copy of the project in which mutants meet tests."""
-    with Bench(tmp_path_factory.mktemp("mutation") / "bench", {}, most=20) as bench:
+    with Bench({}, most=20) as bench:
         yield bench
 
 

@@ -635,7 +635,7 @@ def test_the_store_of_a_version_cannot_be_led_elsewhere(store: LocalStore, tmp_p
 
 @contextmanager
 def watched(store: LocalStore) -> Iterator[list[str]]:
-    """Yield what is synced, named and deleted in the store, in order; ``~`` stands before a temporary file."""
+    """Yield what is synced, named and deleted in the store, in order; temporary files have a ``~``."""
     done: list[str] = []
     real = {name: getattr(os, name) for name in ("fsync", "replace", "unlink")}
     rename_new = filesystem.rename_new
@@ -707,7 +707,7 @@ def test_each_step_of_a_daily_backup_lasts_before_the_next(store: LocalStore) ->
 
 
 def test_each_step_of_a_removal_lasts_before_the_next(store: LocalStore) -> None:
-    """The intent, the manifest, the archive, and what was done; the folder that is empty then goes for good."""
+    """The intent, the manifest, the archive, what was done; the folder that is empty then goes for good."""
     release(store, b"1")
     daily(store, b"2")
     with store.writing("a test"), watched(store) as done:
