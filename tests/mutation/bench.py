@@ -56,7 +56,7 @@ def record(known: Path) -> Reach:
     """Return what each passing test reaches: the files that changed are run, of the rest `known` tells."""
     book: dict[str, dict[str, Any]] = json.loads(known.read_text()) if known.exists() else {}
     library = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(ROOT.glob("backup_lib/**/*.py"))))
-    files = {}
+    files: dict[str, dict[str, Any]] = {}
     for path in sorted(path for pattern in TESTS for path in ROOT.glob(pattern)):
         state = hashlib.sha256(library.digest() + path.read_bytes()).hexdigest()
         name = str(path.relative_to(ROOT))

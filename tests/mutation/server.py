@@ -14,8 +14,10 @@ import signal
 import sys
 from typing import Any, NoReturn
 
-_LOADED = ("pytest", "hypothesis", "invoke", "git", "msgspec", "zstandard", "deflate", "isal.isal_zlib")
-_LOADED += ("tqdm", "semver", "pathspec", "re2", "sqlite3", "tarfile", "concurrent.futures.thread")
+_LOADED = (
+    *("pytest", "hypothesis", "invoke", "git", "msgspec", "zstandard", "deflate", "isal.isal_zlib"),
+    *("tqdm", "semver", "pathspec", "re2", "sqlite3", "tarfile", "concurrent.futures.thread"),
+)
 _MOST_MEMORY = 6 << 30
 _MOST_WAIT = 900
 """Seconds by the clock, for what waits for ever and takes no processor time."""
