@@ -131,6 +131,17 @@ def test_dry_run_says_what_would_be_left_out_and_writes_nothing(project: Path, r
         assert not (project / "backups").exists()
 
 
+def test_a_dry_run_counts_what_the_backup_then_holds(project: Path, run: Run) -> None:
+    """The files, their bytes and how they stand to the commit are told beforehand."""
+    (project / "src" / "server.js").write_text("changed\n")
+    (project / "new.txt").write_text("new\n")
+    would = run("backup", "--dry-run", "--json").json["result"]
+    done = run("backup", "--json").json["result"]
+    told = ("version", "commit", "files", "bytes", "states", "left_out")
+    assert [would[name] for name in told] == [done[name] for name in told]
+    assert would["states"] == {"committed": 4, "modified": 1, "untracked": 1, "ignored": 1}
+
+
 def test_a_daily_backup_is_proved_before_it_replaces_the_one_before(project: Path, run: Run) -> None:
     """One file a day, index inside, proved at once."""
     first = run("backup", "--daily", "--json").json["result"]

@@ -400,6 +400,18 @@ PATTERNS = [
 ]
 
 
+def test_another_archive_in_the_place_of_ours_is_not_restored(
+    archive: Path, project: Path, run: Run, tmp_path: Path
+) -> None:
+    """A sound archive of another maker is no backup of ours, whatever it is called; named, it is restored."""
+    archive.unlink()
+    subprocess.run(["tar", "-czf", archive, "src"], check=True, cwd=project)
+    refused(run("restore", "--to", str(tmp_path / "x")), 4, "its index is missing")
+    assert not (tmp_path / "x").exists()
+    assert run("restore", "--archive", str(archive), "--to", str(tmp_path / "y")).code == 0
+    assert (tmp_path / "y" / "src" / "server.js").exists()
+
+
 def test_only_what_can_hold_a_path_is_looked_at(project: Path, run: Run, tmp_path: Path) -> None:
     """Every pattern finds in many blocks what it finds among all names, and nothing else."""
     for number in range(200):

@@ -185,6 +185,8 @@ def _place_entry(placement: Placement, entry: Entry, named: tuple[bytes, bytes],
     elif entry.kind == "file":
         _place_file(placement, name, out, (entry.size, entry.digest))
     elif link in placement.files:
+        if out in placement.hard_links:
+            raise _twice(out)
         placement.hard_links[out] = placement.files[link]
     else:
         placement.only_linked.add(link)
@@ -193,9 +195,13 @@ def _place_entry(placement: Placement, entry: Entry, named: tuple[bytes, bytes],
 
 def _place_file(placement: Placement, name: bytes, out: bytes, content: tuple[int, bytes]) -> None:
     if out in placement.contents or name in placement.files:
-        raise RestoreError(f"refused: two things would be restored as {shown(out)}")
+        raise _twice(out)
     placement.files[name] = out
     placement.contents[out] = content
+
+
+def _twice(out: bytes) -> RestoreError:
+    return RestoreError(f"refused: two things would be restored as {shown(out)}")
 
 
 def extract(reader: Reader, placement: Placement, target: Target, advance: Advance) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from backup_lib.archive import gz
+from backup_lib.archive import gz, zst
 from backup_lib.archive.check import Checked, check_archive
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import IndexWriter
@@ -314,6 +314,19 @@ def test_a_file_that_is_not_what_the_index_says() -> None:
     assert [flaw.path for flaw in checked.flaws] == [b"a"]
 
 
+@pytest.mark.parametrize(("names", "told"), [((b"a", b"b"), ""), ((b"b", b"a"), "no entry of that name")])
+def test_entries_far_apart_are_out_of_order(names: tuple[bytes, bytes], told: str) -> None:
+    """Also those that are not read side by side: megabytes lie between them."""
+    blocks: list[tuple[bytes, int, tuple[Entry, ...]]] = []
+    piece, digest = gz.pack(bytes(1 << 20), "fast"), sha256(bytes(3 << 20)).digest()
+    for name in names:
+        head = gz.pack(header(b"demo/" + name, SOURCE, 3 << 20, b""), "fast")
+        blocks.append((head, 512, (Entry(name, "file", 3 << 20, digest, b"", ""),)))
+        blocks += [(piece, 1 << 20, ())] * 3
+    found = flaws(forged([*blocks, ENDING], files=2, bytes=6 << 20))
+    assert (told in found) if told else not found
+
+
 def test_an_archive_without_blocks() -> None:
     """An index with nothing before it has lost the stream."""
     assert flaws(forged([])) == "the end of the tar stream is missing"
@@ -338,6 +351,14 @@ def test_salvage_takes_no_more_than_it_should(format: Format) -> None:
         FORMATS[format].unpack(packed[:-1], 8 << 20)
     with pytest.raises(DamageError):
         FORMATS[format].unpack(packed + packed, 8 << 20)
+
+
+@pytest.mark.parametrize("size", [1000, 1 << 50])
+def test_a_frame_that_states_another_size_is_not_unpacked(size: int) -> None:
+    """A zstd frame says how large it is: no memory is set aside for more than the index says."""
+    frame = b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\0\0"
+    with pytest.raises(DamageError, match="states another size"):
+        zst.unpack(frame, 999)
 
 
 def test_gzip_members_tell_where_the_next_begins(whole: Whole) -> None:

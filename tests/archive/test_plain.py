@@ -22,7 +22,7 @@ import zstandard
 from backup_lib.archive.extract import Wish
 from backup_lib.archive.plain import hash_members, open_stream
 from backup_lib.archive.replay import place_plain
-from backup_lib.errors import BackupError, DamageError
+from backup_lib.errors import BackupError, DamageError, RestoreError
 
 from .trees import FORMATS, Thing, back_up, head, look, restore_plain, run, write_file
 
@@ -301,6 +301,15 @@ def test_only_what_is_wanted(tree: Path, tmp_path: Path) -> None:
     run("tar", "-C", tree.parent, "-czf", tmp_path / "foreign.tar.gz", "tree")
     restore_plain(tmp_path / "foreign.tar.gz", tmp_path / "to", Wish(lambda name: b"/d/" in name, strip=2))
     assert look(tmp_path / "to").keys() == {b"b", b"n" * 98}
+
+
+def test_hard_links_that_fall_together(tmp_path: Path) -> None:
+    """Where cutting folders off makes the names of two hard links one, the restore is refused."""
+    files = [member("a/file", content=b"1"), member("c/other", content=b"2")]
+    links = [member("b/name", HARD, linkname="a/file"), member("d/name", HARD, linkname="c/other")]
+    archive = made(tmp_path, *files, *links)
+    with pytest.raises(RestoreError, match="two things would be restored as name"):
+        place_plain(archive, Wish(strip=1))
 
 
 @pytest.mark.parametrize("suffix", PACKERS)

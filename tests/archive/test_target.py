@@ -268,3 +268,16 @@ def test_names_that_fall_together(tmp_path: Path) -> None:
     back_up(tmp_path / "tree", tmp_path / "demo", head())
     with reading(tmp_path / "demo") as reader, pytest.raises(RestoreError, match="two things"):
         place(reader, Wish(strip=2))
+
+
+def test_hard_links_that_fall_together(tmp_path: Path) -> None:
+    """Two of one name are refused, too: they may be of different files."""
+    for file, link in (("a/file", "b/name"), ("c/other", "d/name")):
+        write_file(tmp_path, b"tree/" + file.encode())
+        (tmp_path / "tree" / link).parent.mkdir()
+        os.link(tmp_path / "tree" / file, tmp_path / "tree" / link)
+    back_up(tmp_path / "tree", tmp_path / "demo", head())
+    with reading(tmp_path / "demo") as reader:
+        assert place(reader, Wish(strip=1)).hard_links.keys() == {b"b/name", b"d/name"}
+        with pytest.raises(RestoreError, match="two things would be restored as name"):
+            place(reader, Wish(strip=2))

@@ -653,6 +653,115 @@ def test_the_store_of_a_version_cannot_be_led_elsewhere(store: LocalStore, tmp_p
         release(store, b"1", header("2.0.0"))
 
 
+# --- lasting
+
+
+@contextmanager
+def watched(store: LocalStore) -> Iterator[list[str]]:
+    """Yield what is synced, named and deleted in the store, in order; temporary files have a ``~``."""
+    done: list[str] = []
+    real = {name: getattr(os, name) for name in ("fsync", "replace", "unlink")}
+    rename_new = filesystem.rename_new
+
+    def note(what: str, path: Path) -> None:
+        name = layout.partial_of(path.name)
+        path = path.relative_to(store.path).with_name(f"~{name}" if name else path.name)
+        done.append(f"{what} {path}")
+
+    def fsync(fd: int) -> None:
+        there = [store.path, *store.path.rglob("*")]
+        [path] = [path for path in there if os.path.samestat(os.fstat(fd), path.lstat())]
+        done.append("sync .") if path == store.path else note("sync", path)
+        real["fsync"](fd)
+
+    def replace(old: Path, new: Path) -> None:
+        note("name", new)
+        real["replace"](old, new)
+
+    def new_name(old: str, new: str, fd: int) -> None:
+        done.append(f"name {new}")
+        rename_new(old, new, fd)
+
+    def unlink(name: Any, **more: Any) -> None:
+        real["unlink"](name, **more)
+        note("delete", Path(name))
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name, instead in (("fsync", fsync), ("replace", replace), ("unlink", unlink)):
+            patched.setattr(os, name, instead)
+        patched.setattr(filesystem, "rename_new", new_name)
+        yield done
+
+
+ONE = "demo_v1.0.0_20261122T214500Z.tar.gz"
+LATEST = "v1.0.0/demo_v1.0.0_latest.tar.gz"
+MANIFEST = "v1.0.0/MANIFEST.txt"
+LEDGER = "sync ledger.jsonl"
+
+
+def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None:
+    """Content before names, the archive before its manifest, both before the ledger; the link comes last."""
+    release(store, b"before", header("0.9.0"))
+    with store.writing("a test"), watched(store) as done, store.new_release(header()) as draft:
+        draft.file.write(b"new")
+        done.clear()
+        draft.commit(written(b"new"), entries(b"new"))
+    assert done == [
+        f"sync v1.0.0/~{ONE}",
+        "sync v1.0.0/~MANIFEST.txt",
+        "sync v1.0.0",
+        f"name {ONE}",
+        "sync v1.0.0",
+        f"name {MANIFEST}",
+        "sync v1.0.0",
+        LEDGER,
+        f"name {LATEST}",
+    ]
+
+
+def test_each_step_of_a_daily_backup_lasts_before_the_next(store: LocalStore) -> None:
+    """It is there under its temporary name before the ledger knows it, and then gets its own."""
+    daily(store, b"morning")
+    with store.writing("a test"), watched(store) as done, store.new_daily(header(None)) as draft:
+        draft.file.write(b"evening")
+        draft.commit(written(b"evening"), proof(draft.archive, b"evening"))
+    name = "2026-11-22.tar.gz"
+    assert done == [f"sync ~{name}", "sync .", LEDGER, f"name {name}", "sync ."]
+
+
+def test_each_step_of_a_removal_lasts_before_the_next(store: LocalStore) -> None:
+    """The intent, the manifest, the archive, what was done; the folder that is empty then goes for good."""
+    release(store, b"1")
+    daily(store, b"2")
+    with store.writing("a test"), watched(store) as done:
+        store.remove(store.backups())
+    assert done == [
+        LEDGER,
+        *(f"delete {MANIFEST}", "sync v1.0.0", f"delete v1.0.0/{ONE}", "sync v1.0.0"),
+        *(f"delete {LATEST}", "sync .", LEDGER),
+        *("delete 2026-11-22.tar.gz", "sync .", LEDGER),
+    ]
+
+
+def test_what_a_crash_left_lasts_before_the_ledger_knows_it(store: LocalStore) -> None:
+    """A manifest and a daily backup get their names, and the folder of the manifest is synced once more."""
+    daily(store, b"2")
+    known = (store.path / layout.LEDGER).read_bytes()
+    release(store, b"1")
+    (store.path / layout.LEDGER).write_bytes(known)
+    day = store.path / "2026-11-22.tar.gz"
+    day.rename(store.path / ".2026-11-22.tar.gz.0123abcd.partial")
+    (store.path / MANIFEST).rename(store.path / "v1.0.0" / ".MANIFEST.txt.0123abcd.partial")
+    (store.path / "v1.0.0" / ".x.tar.gz.0123abcd.partial").write_bytes(b"half")
+    with watched(store) as done, store.writing("a test"):
+        pass
+    assert done[:2] == ["name 2026-11-22.tar.gz", "sync ."]
+    assert done.index(f"name {MANIFEST}") + 1 == done.index("sync v1.0.0")
+    assert "delete v1.0.0/~x.tar.gz" in done
+    assert done[-2:] == ["sync v1.0.0", LEDGER]
+    assert len(done) == 7
+
+
 # --- crashes
 
 
