@@ -297,7 +297,9 @@ def _zeros_in_blocks() -> bytes:
     first = Entry(b"zeros", "file", size, bytes(32), b"", "")
     head = Made(b"demo/zeros", size=0, fields=((124, b"%011o\0" % size),)).header()
     zero = bytes(4 << 20)
-    return forged_stream([(head, (first,)), *[(zero, ())] * (size // len(zero)), (END, ())], "zst")
+    small = Entry(b"small", "file", 1, sha256(b"x").digest(), b"", "")
+    blocks = [(bytes(file(b"demo/small", b"x")), (small,)), (head, (first,))]
+    return forged_stream([*blocks, *[(zero, ())] * (size // len(zero)), (END, ())], "zst")
 
 
 def _folders_in_blocks() -> bytes:

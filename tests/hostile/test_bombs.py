@@ -56,3 +56,11 @@ def test_what_was_published_here_has_no_limits(arena: Arena) -> None:
         json.dumps(line | {"index": reader.trailer.digest.hex()}) + "\n"
     )
     assert arena.verify(data, "--root", root).code == 4
+
+
+def test_a_part_counts_as_that_part(arena: Arena) -> None:
+    """A small file comes out of an archive that is refused as a whole: the rest is not unpacked."""
+    data = BOMBS["index: zeros in blocks"]()
+    assert arena.restore(data).code == 1
+    assert arena.restore(data, "--path", "small").code == 0
+    assert (arena.target / "demo" / "small").read_bytes() == b"x"
