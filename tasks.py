@@ -72,6 +72,7 @@ def backup(
     all="verify every backup of the store",
     depth="quick: the archive's digest; full (default): every block and file; restore: restore it, too",
     archive="verify an archive by its path instead",
+    unlimited="let a foreign archive ask for as much time and memory as it likes",
 )
 def verify(
     call: Call,
@@ -79,6 +80,7 @@ def verify(
     all: bool = False,
     depth: str = "full",
     archive: str | None = None,
+    unlimited: bool = False,
 ) -> Verified | list[Verified]:
     """Prove a backup by reading it back, or say exactly what is wrong with it."""
     from backup_lib.settings import exclusive
@@ -87,8 +89,10 @@ def verify(
     exclusive(all=all, version=version, archive=archive)
     place, how = call.place(), parse_depth(depth)
     if archive is not None:
-        return verify_archive(place, Path(archive), how)
-    return verify_all(place, how) if all else verify_version(place, place.known_version(version), how)
+        return verify_archive(place, Path(archive), how, unlimited)
+    if all:
+        return verify_all(place, how, unlimited)
+    return verify_version(place, place.known_version(version), how, unlimited)
 
 
 @recipe(
@@ -102,6 +106,7 @@ def verify(
     overwrite="never (default), if-changed or always",
     in_place="restore over the project itself, after a safety backup",
     outside_links="restore also symlinks of a foreign archive that lead out of the target",
+    unlimited="let a foreign archive ask for as much room and memory as it likes",
     setup="then run the project's own setup, e.g. npm ci",
     test="then run the project's own tests, e.g. npm test",
 )
@@ -116,6 +121,7 @@ def restore(
     overwrite: str | None = None,
     in_place: bool = False,
     outside_links: bool = False,
+    unlimited: bool = False,
     setup: bool = False,
     test: bool = False,
 ) -> Restored:
@@ -135,6 +141,7 @@ def restore(
         overwrite=parse_overwrite(overwrite),
         in_place=in_place,
         outside_links=outside_links,
+        unlimited=unlimited,
         setup=setup,
         test=test,
     )

@@ -24,7 +24,7 @@ def restore_differences(reader: Reader, advance: Advance) -> list[tuple[bytes, s
 
     Raises `DamageError` where it cannot be restored, `OSError` where the scratch folder fails.
     """
-    placement = place(reader, Wish(strip=0, outside_links=True))
+    placement = place(reader, Wish(outside_links=True, unlimited=True))
     with _scratch_folder() as folder:
         target = Target(folder, merge=False)
         extract(reader, placement, target, advance)

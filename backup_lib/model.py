@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -138,7 +138,7 @@ class Counts(msgspec.Struct, frozen=True, array_like=True):
     bytes: int
     """Bytes of their content, as they come out of a restore."""
     entries: int
-    states: dict[str, int]
+    states: Annotated[dict[str, int], msgspec.Meta(max_length=64)]
     """Files by `GitState`."""
 
 

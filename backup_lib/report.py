@@ -127,10 +127,10 @@ def _(result: Verified, dry_run: bool) -> Iterator[str]:
         how = how if result.compared else "readable to its end, but nothing is recorded to compare it with"
         yield f"{shown(result.archive)}: {how}{amount}, {result.seconds:.1f} s"
         if result.statement:
-            yield f"  {result.statement}"
+            yield f"  {printable(result.statement)}"
         return
     for finding in result.findings[:_SHOWN]:
-        yield str(finding)
+        yield printable(str(finding))
     yield from _more(len(result.findings))
 
 

@@ -72,6 +72,8 @@ class Request:
     """None: ``never``, and in place ``if-changed``."""
     in_place: bool = False
     outside_links: bool = False
+    unlimited: bool = False
+    """Let an archive of any maker ask for as much as it likes."""
     setup: bool = False
     test: bool = False
 
@@ -208,11 +210,13 @@ def _back_up_for_safety(workplace: Workplace) -> Backup:
 
 def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
     to = _target_of(workplace, request, path)
-    is_ours = _is_ours(workplace, path)
+    index = _index_of(path)
+    is_ours = _is_ours(workplace, path, index)
     wish = Wish(
         wanted=_matcher(request.paths) if request.paths else None,
         strip=request.strip or int(request.in_place),
         outside_links=request.outside_links or is_ours,
+        unlimited=request.unlimited or is_ours or workplace.store.knows(index),
     )
     is_managed = not is_ours and request.archive is None and _is_managed(workplace, path)
     with translated(RestoreError, "restoring", folder=to), opened(to, workplace.dry_run) as destination:
@@ -237,17 +241,19 @@ def _is_managed(workplace: Workplace, path: Path) -> bool:
     return any(backup.archive == path and backup.order for backup in workplace.store.backups())
 
 
-def _is_ours(workplace: Workplace, path: Path) -> bool:
-    """Whether the store published this very archive: the digest of its index, which vouches for the rest.
+def _index_of(path: Path) -> str:
+    """Return the digest that an archive says its index has (hex), or "" where it has none.
 
-    Nothing of it is read but its last bytes.
+    Nothing of it is read but its last bytes; whoever reads the rest compares it.
     """
     with translated(RestoreError, "restoring", folder=path), open_for_reading(path) as (read_at, size):
         trailer = find_trailer(read_at, size)
-    if trailer is None:
-        return False
-    index = trailer.digest.hex()
-    for backup in workplace.store.backups():
+    return trailer.digest.hex() if trailer else ""
+
+
+def _is_ours(workplace: Workplace, path: Path, index: str) -> bool:
+    """Whether the store published this very archive: the digest of its index, which vouches for the rest."""
+    for backup in workplace.store.backups() if index else ():
         if backup.archive.samefile(path):
             with suppress(DamageError):  # its manifest cannot be read, so nothing vouches for it
                 expected = workplace.store.expected(backup, index)

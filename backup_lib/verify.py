@@ -15,13 +15,14 @@ import msgspec
 
 import backup_lib
 from backup_lib.archive.check import Listener, check_archive
-from backup_lib.archive.plain import hash_members, open_stream
+from backup_lib.archive.plain import hash_members, open_stream, read_members
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.drill import restore_differences
 from backup_lib.errors import (
     BackupError,
     DamageError,
     NoSuchBackupError,
+    RestoreError,
     StoreError,
     counted,
     printable,
@@ -115,6 +116,8 @@ class _Case:
     name: str
     """What findings call the archive."""
     depth: Depth
+    unlimited: bool = False
+    """Let the archive ask for as much as it likes, though it may be anybody's."""
     findings: list[Finding] = field(default_factory=list)
     files: int = 0
     content: int = 0
@@ -127,16 +130,16 @@ class _Case:
         self.findings.append(Finding(self.name, what, name, damage))
 
 
-def verify_backup(place: Workplace, backup: Backup, depth: Depth) -> Verified:
+def verify_backup(place: Workplace, backup: Backup, depth: Depth, unlimited: bool = False) -> Verified:
     """Verify one backup of the store and leave the proof in the ledger; what cannot be read is a finding."""
     began = time.monotonic()
-    case = _Case(place, backup, backup.name, depth)
+    case = _Case(place, backup, backup.name, depth, unlimited)
     try:
         digest = _examine(case)
     except OSError as error:
         case.find(f"it cannot be read: {error.strerror or error}")
         digest = ""
-    except DamageError as error:
+    except (DamageError, RestoreError) as error:
         case.find(str(error))
         digest = ""
     seconds = round(time.monotonic() - began, 3)
@@ -149,53 +152,55 @@ def verify_backup(place: Workplace, backup: Backup, depth: Depth) -> Verified:
     return msgspec.structs.replace(verified, recorded=recorded)
 
 
-def verify_archive(place: Workplace, path: Path, depth: Depth) -> Verified:
+def verify_archive(place: Workplace, path: Path, depth: Depth, unlimited: bool = False) -> Verified:
     """Verify any archive by its path; nothing is recorded.
 
-    Raises `NoSuchBackupError`, `StoreError`.
+    Raises `NoSuchBackupError`, `StoreError`, and `RestoreError` where one that was not published here
+    asks for more than most archives of its size do, unless it is `unlimited`.
     """
     if not path.is_file():
         raise NoSuchBackupError(f"there is no archive {printable(path)}")
-    verified, _ = _verify_file(place, path, str(path), depth)
-    return verified
+    return _verify_file(_Case(place, _plain_backup(path), str(path), depth, unlimited))[0]
 
 
 def verify_draft(place: Workplace, path: Path, name: str, digest: str) -> Verified:
     """Verify, whole, an archive that is not published yet, and whose SHA-256 should be `digest` (hex)."""
-    verified, found = _verify_file(place, path, name, "full")
+    verified, found = _verify_file(_Case(place, _plain_backup(path), name, "full", unlimited=True))
     if found == digest:
         return verified
     finding = Finding(name, f"its SHA-256 is {found}, but {digest} was written")
     return msgspec.structs.replace(verified, findings=(*verified.findings, finding))
 
 
-def _verify_file(place: Workplace, path: Path, name: str, depth: Depth) -> tuple[Verified, str]:
-    """Verify an archive that the store does not know; return its SHA-256, too."""
+def _plain_backup(path: Path) -> Backup:
+    return Backup(path, path.name, "plain", "", None, "", "tar", path.stat().st_size, 0)
+
+
+def _verify_file(case: _Case) -> tuple[Verified, str]:
+    """Verify an archive by its path; return its SHA-256, too."""
     began = time.monotonic()
-    backup = Backup(path, name, "plain", "", None, "", "tar", path.stat().st_size, 0)
-    case = _Case(place, backup, name, depth)
     with translated(StoreError, "reading the archive"):
         digest = _examine(case)
     return _verdict(case, round(time.monotonic() - began, 3)), digest
 
 
-def verify_version(place: Workplace, version: str | None, depth: Depth) -> Verified:
+def verify_version(place: Workplace, version: str | None, depth: Depth, unlimited: bool = False) -> Verified:
     """Verify the newest backup of a version or day, or of all; see `verify_backup`.
 
     Raises `NoSuchBackupError`.
     """
     with place.store.reading("verify"):
         _tell_unreadable_lines(place)
-        return verify_backup(place, place.store.find(version), depth)
+        return verify_backup(place, place.store.find(version), depth, unlimited)
 
 
-def verify_all(place: Workplace, depth: Depth) -> list[Verified]:
+def verify_all(place: Workplace, depth: Depth, unlimited: bool = False) -> list[Verified]:
     """Verify every backup of the store, oldest first; what should be there and is not, last."""
     if not place.store.path.is_dir():
         return []
     with place.store.reading("verify"):
         _tell_unreadable_lines(place)
-        found = [verify_backup(place, backup, depth) for backup in place.store.backups()]
+        found = [verify_backup(place, backup, depth, unlimited) for backup in place.store.backups()]
         for name in place.store.missing():
             finding = Finding(name, "it was published, but is not there any more")
             found.append(Verified(name, None, depth, (finding,)))
@@ -257,6 +262,8 @@ def _examine(case: _Case) -> str:
             reader = None
         index = reader.trailer.digest.hex() if reader else ""
         expected = case.place.store.expected(case.backup, index) if case.backup.order else None
+        if reader and case.depth != "quick" and not (case.unlimited or _is_known(case, expected, index)):
+            reader.tally(whole=True)
         if expected and expected.size != size:
             case.find(f"it has {size} bytes, not the {expected.size} that were recorded")
         if reader is None and case.backup.kind != "plain" and not case.findings:
@@ -271,6 +278,10 @@ def _examine(case: _Case) -> str:
         else:
             found = _examine_indexed(case, reader, expected)
     return expected.sha256 if expected else found
+
+
+def _is_known(case: _Case, expected: ArchiveFacts | None, index: str) -> bool:
+    return (expected is not None and expected.index == index) or case.place.store.knows(index)
 
 
 def _compare_digest(case: _Case, expected: ArchiveFacts | None, found: str) -> None:
@@ -476,8 +487,9 @@ def _examine_plain(case: _Case) -> str:
     told = _listed_files(case)
     found: dict[bytes, bytes] = {}
     try:
-        with open_stream(case.backup.archive) as reader:
-            for member, digest in hash_members(reader):
+        with open_stream(case.backup.archive, case.unlimited) as reader:
+            members = hash_members(reader) if told else ((member, b"") for member in read_members(reader))
+            for member, digest in members:
                 name = member.name.removeprefix(b"./")
                 if member.kind == "file":
                     found[name] = digest  # of several of one name, the last one counts

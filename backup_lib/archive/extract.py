@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 
+from backup_lib.archive.limits import Tally
 from backup_lib.archive.names import check_link, inner_path, shown
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, Found, PlacedBlock, Reader, Unit, batches
@@ -34,6 +35,8 @@ class Wish:
     """Leading parts of each name, the top folder included, that are cut off."""
     outside_links: bool = False
     """Restore also symlinks that lead out of the target."""
+    unlimited: bool = False
+    """Let the archive ask for as much as it likes: it is ours, or somebody trusts it."""
     parts: tuple[bytes, ...] = ()
     """Where there are any: every wanted path, or one above it, has one of these in its last part."""
 
@@ -135,22 +138,42 @@ def place(reader: Reader, wish: Wish) -> Placement:
     """Decide what of an archive goes where.
 
     A hard link whose file is not wanted becomes a file itself.
-    Raises `RestoreError` where a name or link may not be restored.
+    Raises `RestoreError` where a name or link may not be restored, or the archive asks for too much.
     """
     placement = Placement()
     top = reader.header.project.encode()
+    tally = None if wish.unlimited else reader.tally()
     for placed in filter(wish.may_be_in, reader.blocks()):
         for entry in placed.entries():
             name = _name(top, entry.path)
             out = wish.out(inner_path(name), entry.kind == "directory")
             if out is not None:
+                if tally:
+                    _count(tally, placement, name, entry)
                 placement.blocks.add(placed.number)
                 _place_entry(placement, entry, (name, out), _name(top, entry.link))
     placement.blocks.update(_blocks_of_links(reader, placement, top))
+    if tally:
+        _count_stream(tally, placement, reader)
     placement.check()
     if not wish.outside_links:
         placement.check_links()
     return placement
+
+
+def _count(tally: Tally, placement: Placement, name: bytes, entry: Entry) -> None:
+    """Count an entry, and the folders it lies in where those are no entries; raises `RestoreError`."""
+    tally.text(len(name) + len(entry.link))
+    folder = name.rpartition(b"/")[0]
+    if folder not in placement.folders:
+        tally.folders(folder)
+
+
+def _count_stream(tally: Tally, placement: Placement, reader: Reader) -> None:
+    """Count what is going to be unpacked; raises `RestoreError`."""
+    for unit in reader.units():
+        if unit[0].number in placement.blocks:
+            tally.stream(sum(placed.block.size for placed in unit))
 
 
 def _blocks_of_links(reader: Reader, placement: Placement, top: bytes) -> Iterator[int]:

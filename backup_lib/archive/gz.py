@@ -28,6 +28,8 @@ _SUBFIELD = struct.Struct("<2sH")
 _FOOT = struct.Struct("<II")  # CRC-32 and size of the content
 _HEAD = _FIXED.size + _LENGTH.size
 _NOTHING = b"\x03\x00" + bytes(_FOOT.size)  # the empty deflate stream, its CRC-32 and its size
+_STEP = 4096
+"""Bytes of a damaged block that are inflated at once, up to where that fails."""
 _PAYLOAD = 65_000
 """Bytes of the index that one empty member carries."""
 _FRAME = _HEAD + _SUBFIELD.size + len(_NOTHING)
@@ -85,13 +87,18 @@ def salvage(block: bytes, size: int) -> bytes:
     """Return what can still be read of a damaged block, at most `size` bytes, unchecked."""
     inflater = zlib.decompressobj(-15)
     data = bytearray()
-    for at in range(_HEAD, len(block)):
+    step = _STEP
+    at = _HEAD
+    while at < len(block) and len(data) < size and not inflater.eof:
+        before = inflater.copy()
         try:
-            data += inflater.decompress(block[at : at + 1], size - len(data))
+            data += inflater.decompress(block[at : at + step], size - len(data))
         except zlib.error:
-            break
-        if len(data) >= size:
-            break
+            if step == 1:
+                break
+            inflater, step = before, 1
+        else:
+            at += step
     return bytes(data)
 
 

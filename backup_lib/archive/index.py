@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from backup_lib.archive.tar import RECORD
 from backup_lib.errors import DamageError
 from backup_lib.model import Block, Entry, GitState, Header, Kind, Summary
 
@@ -25,6 +26,10 @@ _START = struct.Struct("<Q")
 _HEAD = struct.Struct("<cI")
 _MOST = 16 << 20
 """The largest record that is read, bytes."""
+_MOST_HEADER = 1 << 20
+"""The largest header that is read, bytes."""
+_FREE_PATHS = 64 << 20
+"""Bytes that the paths of a block may have before they are added up: no honest ones come near."""
 _PIECE = 1 << 16
 _DIGEST, _MARK = 32, 16
 _NO_MARK = bytes(_MARK)
@@ -67,6 +72,11 @@ class PackedBlock(msgspec.Struct, frozen=True):
     digests: bytes
     """Those of the files and hard links among the entries."""
 
+    @property
+    def count(self) -> int:
+        """The number of entries."""
+        return _length(self.entries)
+
     def unpack(self) -> Block:
         """Return the block with its entries.
 
@@ -76,7 +86,13 @@ class PackedBlock(msgspec.Struct, frozen=True):
 
     def _entries(self) -> Iterator[Entry]:
         path, at = b"", 0
-        for record in _decoded(_ENTRIES, self.entries):
+        if RECORD * self.count > self.size:
+            raise DamageError("the index has more entries in a block than it can hold")
+        records = _decoded(_ENTRIES, self.entries)
+        is_much = self.count * len(self.entries) > _FREE_PATHS  # no path is longer than all entries, packed
+        if is_much and sum(record.shared + len(record.rest) for record in records) > self.size:
+            raise DamageError("the index has longer paths in a block than it can hold")
+        for record in records:
             shared = record.shared
             if shared and not (0 < shared <= len(path) and path[shared - 1] == _SLASH):
                 raise DamageError("the index has a path that goes on from no folder of the one before")
@@ -175,6 +191,15 @@ def read_records(index: bytes) -> Iterator[Record]:
         raise DamageError("the index does not end where it should")
 
 
+def _length(array: bytes) -> int:
+    """Return how many elements a msgpack array says it has; 0 where it is none."""
+    first = array[:1]
+    if b"\x90" <= first <= b"\x9f":
+        return first[0] & 0x0F
+    width = {b"\xdc": 2, b"\xdd": 4}.get(first, 0)
+    return int.from_bytes(array[1 : 1 + width], "big")
+
+
 def _decoded(decoder: msgspec.msgpack.Decoder[Read], body: bytes) -> Read:
     try:
         return decoder.decode(body)
@@ -201,7 +226,7 @@ def _split(data: Iterable[bytes]) -> Iterator[tuple[bytes, bytes]]:
         at = 0
         while len(held) - at >= _HEAD.size:
             letter, length = _HEAD.unpack_from(held, at)
-            if letter not in b"HBS" or length > _MOST:
+            if letter not in b"HBS" or length > (_MOST_HEADER if letter == b"H" else _MOST):
                 raise DamageError("the index has a record that is none")
             if len(held) - at - _HEAD.size < length:
                 break

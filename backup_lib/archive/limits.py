@@ -1,7 +1,7 @@
-"""What an archive of any maker may ask for: counted while it is read, refused before it costs much.
+"""What an archive that may be anybody's may ask for: counted while it is read, refused before it costs much.
 
 An archive of a few bytes can stand for terabytes, or for millions of names. What is allowed grows with
-the size of the archive, so that honest ones are not met; tar takes those that are.
+the size of the archive, so that few honest ones are met; for those there is `FLAG`.
 """
 
 from __future__ import annotations
@@ -10,72 +10,82 @@ from collections.abc import Callable
 
 from backup_lib.errors import RestoreError
 
-__all__ = ["MOST_RATIO", "Tally", "most_stream"]
+__all__ = ["FLAG", "Tally"]
 
-MOST_RATIO = 250
+FLAG = "--unlimited"
+"""What a person says who trusts an archive."""
+_RATIO = 250
 """Bytes of tar stream that a byte of archive may stand for, beyond `_FREE_STREAM`."""
-_FREE_STREAM = 256 << 20
-_AHEAD = 4 << 20
-"""Bytes of archive that count before they were read: zeros may well come first."""
-_FREE_NAMES = 128 << 20
-"""Bytes of memory that names may take in any archive: those of 250,000 entries."""
-_NAMES_RATIO = 20
+_FREE_STREAM = 3 << 30
+"""Bytes of tar stream in any archive: read in less than five seconds."""
+_FREE_NAMES = 64 << 20
+"""Bytes of memory that names may take in any archive: those of 150,000 entries."""
+_NAMES_RATIO = 10
 """Bytes of memory for names that a byte of archive may stand for."""
 _ENTRY = 400
 _COPIES = 3
 """Memory that an entry takes besides its name, bytes, and how often its name is held."""
+_MOST_BLOCK = 4 << 20
+"""Bytes of tar stream in a block: ours hold more only where many paths are longer than the kernel takes."""
 _FREE_RECORDS = 2_000_000
 _RECORD = 4
 """Extended records, and bytes of archive for each more."""
-
-
-def most_stream(size: int) -> int:
-    """Return how many bytes of tar stream an archive of `size` bytes may unpack to."""
-    return _FREE_STREAM + MOST_RATIO * size
+_NO_LIMIT = 1 << 70
+"""Bytes: the size of an archive that may ask for anything."""
 
 
 class Tally:
     """Counts what one archive of `size` bytes asks for; every method raises `RestoreError` beyond it."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._names = max(_FREE_NAMES, size * _NAMES_RATIO)
-        self._records = max(_FREE_RECORDS, size // _RECORD)
-        self._stream = 0
-        self._most = 0
+    def __init__(self, size: int, unlimited: bool = False) -> None:
+        counted = _NO_LIMIT if unlimited else size
+        self._names = max(_FREE_NAMES, counted * _NAMES_RATIO)
+        self._records = max(_FREE_RECORDS, counted // _RECORD)
+        self._stream = _FREE_STREAM + _RATIO * counted
+        self._block = counted if unlimited else _MOST_BLOCK
 
     def name(self, length: int) -> None:
         """Count something that is held by a name of `length` bytes, its link included."""
-        self._names -= _ENTRY + _COPIES * length
-        if self._names < 0:
-            raise RestoreError("refused: it has more entries than any honest archive of its size")
+        self.text(length + _ENTRY // _COPIES)
 
-    def records(self, count: int = 1) -> None:
-        """Count records of extended headers, or regions of sparse files."""
+    def text(self, length: int) -> None:
+        """Count a name of `length` bytes of something that was counted before."""
+        self._names -= _COPIES * length
+        if self._names < 0:
+            raise _refusal("it has more entries, or longer names, than most of its size")
+
+    def folders(self, path: bytes) -> None:
+        """Count the folders of which `path` names the lowest, none of them being an entry."""
+        self.text(len(path) * path.count(b"/") // (2 * _COPIES))
+
+    def block(self, size: int, entries: int) -> None:
+        """Count the entries of a block, by what an index says of it; their names are still to be counted."""
+        self._names -= _ENTRY * entries
+        if size > self._block or self._names < 0:
+            raise _refusal("its index has larger blocks, or more entries, than most of its size")
+
+    def records(self, count: int) -> None:
+        """Count records of extended headers, or numbers in maps of sparse files."""
         self._records -= count
         if self._records < 0:
-            raise RestoreError("refused: its extended headers have more records than any honest archive")
+            raise _refusal("its extended headers have more records than most of its size")
 
-    def holes(self, length: int) -> None:
-        """Count bytes of sparse files that are not in the stream."""
-        self._count(length, lambda: self._size)
+    def stream(self, length: int) -> None:
+        """Count bytes of tar stream, or of holes that are read as zeros."""
+        self._stream -= length
+        if self._stream < 0:
+            raise _refusal(f"it unpacks to more than {_RATIO} times its size")
 
-    def counting(self, read: Callable[[int], bytes], tell: Callable[[], int]) -> Callable[[int], bytes]:
-        """Return `read`, counted; `tell` returns how many bytes of the archive it has taken."""
+    def counting(self, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
+        """Return `read`, whose bytes count as tar stream."""
 
         def counted_read(count: int) -> bytes:
             piece = read(count)
-            self._stream += len(piece)
-            if self._stream > self._most:
-                self._count(0, tell)
+            self.stream(len(piece))
             return piece
 
         return counted_read
 
-    def _count(self, length: int, tell: Callable[[], int]) -> None:
-        self._stream += length
-        self._most = most_stream(min(self._size, tell() + _AHEAD))
-        if self._stream > self._most:
-            raise RestoreError(
-                f"refused: it unpacks to more than {MOST_RATIO} times its size, as no honest archive does"
-            )
+
+def _refusal(why: str) -> RestoreError:
+    return RestoreError(f"refused: {why}; where you trust it, say {FLAG}")

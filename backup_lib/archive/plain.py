@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import zstandard
 from isal import igzip
@@ -17,26 +18,34 @@ from isal.igzip_lib import IsalError
 from backup_lib.archive import gz
 from backup_lib.archive.formats import format_of
 from backup_lib.archive.limits import Tally
+from backup_lib.archive.sparse import Hole
 from backup_lib.archive.tar import Member, TarReader
 from backup_lib.errors import DamageError
 
-__all__ = ["end_of", "hash_members", "open_stream"]
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+__all__ = ["end_of", "hash_members", "open_stream", "read_members"]
+
+_BUFFER = 256 << 10
+"""Bytes of tar stream that are unpacked at once."""
 
 
 @contextmanager
-def open_stream(path: Path) -> Iterator[TarReader]:
+def open_stream(path: Path, unlimited: bool = False) -> Iterator[TarReader]:
     """Yield a reader of the members of a ``.tar.gz``, ``.tar.zst`` or ``.tar``, told by its first bytes.
 
     From here and from the reader come `DamageError` where it is damaged,
-    and `RestoreError` where it asks for more than an honest archive of its size does.
+    and `RestoreError` where it asks for more than most archives of its size do, unless it is `unlimited`.
     """
     with path.open("rb") as file:
-        tally = Tally(os.fstat(file.fileno()).st_size)
+        tally = Tally(os.fstat(file.fileno()).st_size, unlimited)
         kind = format_of(file.read(4))
         file.seek(0)
         with _decompressed(file, kind) as read:
-            counted = tally.counting(_translating(read), file.tell) if kind else read
-            yield TarReader(counted, tally)
+            if kind:
+                read = io.BufferedReader(_Counted(tally.counting(read)), _BUFFER).read
+            yield TarReader(read, tally)
 
 
 @contextmanager
@@ -51,14 +60,30 @@ def _decompressed(file: BinaryIO, kind: str | None) -> Iterator[Callable[[int], 
         yield file.read
 
 
-def _translating(read: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    def translated_read(count: int) -> bytes:
-        try:
-            return read(count)
-        except (EOFError, igzip.BadGzipFile, IsalError, zlib.error, zstandard.ZstdError) as error:  # type: ignore[misc]
-            raise DamageError(f"its compressed data is damaged ({error})") from error
+class _Counted(io.RawIOBase):
+    """Lets a buffer be filled by a function that reads, whose errors become ours."""
 
-    return translated_read
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer)
+        try:
+            piece = self._read(len(view))
+        except (
+            EOFError,
+            OverflowError,
+            igzip.BadGzipFile,
+            IsalError,
+            zlib.error,
+            zstandard.ZstdError,
+        ) as error:  # type: ignore[misc]
+            raise DamageError(f"its compressed data is damaged ({error})") from error
+        view[: len(piece)] = piece
+        return len(piece)
 
 
 def end_of(path: Path, reader: TarReader) -> str:
@@ -75,15 +100,21 @@ def end_of(path: Path, reader: TarReader) -> str:
 
 
 def hash_members(reader: TarReader) -> Iterator[tuple[Member, bytes]]:
-    """Yield each member with the SHA-256 of its content.
+    """Yield each member with the SHA-256 of its content; see `read_members`."""
+    for member in read_members(reader):
+        digest = sha256()
+        for piece in reader.content():
+            for part in reader.zeros(piece) if isinstance(piece, Hole) else (piece,):
+                digest.update(part)
+        yield member, digest.digest()
+
+
+def read_members(reader: TarReader) -> Iterator[Member]:
+    """Yield each member, to the end of the stream.
 
     Raises `DamageError` also where the stream just stops: gzip does not notice that members were cut off.
     """
-    for member in reader:
-        digest = sha256()
-        for piece in reader.content():
-            digest.update(piece)
-        yield member, digest.digest()
+    yield from reader
     if not reader.ended:
         raise DamageError("the end of the tar stream is missing: it was cut off")
     if reader.goes_on:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import PackedBlock, read_records
+from backup_lib.archive.limits import Tally
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, members_in, plain_stamp
 from backup_lib.archive.trailer import ReadAt, Trailer
@@ -33,6 +34,9 @@ __all__ = [
 _MOST_RATIO = 1 << 15
 """No format packs better: four bytes of zstd can stand for 128 KiB."""
 _MOST_BLOCK = 16 << 20
+_MOST_GROWTH = 1 << 20
+"""Bytes that a block may have more when it is packed."""
+_LONGEST_NAME = 255
 _BATCH = 2 << 20
 """Bytes of tar stream that are dealt with at once."""
 WORTH_PROCESSES = 4 << 20
@@ -88,7 +92,7 @@ class Reader:
         if len(self.index) != trailer.length or sha256(self.index).digest() != trailer.digest:
             raise DamageError("the index does not match its digest")
         first = next(read_records(self.index))
-        if not isinstance(first, Header) or first.format != kind or not _is_name(first.project):
+        if not isinstance(first, Header) or first.format != kind or not _is_usable(first):
             raise DamageError("the index has no fitting header")
         self.header = first
         self._summary: Summary | None = None
@@ -109,6 +113,17 @@ class Reader:
                 self._summary = record
         if offset != self.trailer.offset:
             raise DamageError("the blocks do not end where the index begins")
+
+    def tally(self, whole: bool = False) -> Tally:
+        """Count what an archive that may be anybody's asks for: its entries, with `whole` its content, too.
+
+        Raises `RestoreError` where that is more than most archives of its size ask for.
+        """
+        tally = Tally(self.size)
+        for placed in self.blocks():
+            tally.block(placed.block.size, placed.block.count)
+            tally.stream(placed.block.size if whole else 0)
+        return tally
 
     def units(self) -> Iterator[Unit]:
         """Yield every block in order, together with those that its last file runs on in."""
@@ -166,14 +181,21 @@ class Reader:
         return b"".join(self.form.tail(self.trailer, self.index, lengths))
 
 
-def _is_name(text: str) -> bool:
-    """Whether a folder can have that name."""
-    return text not in ("", ".", "..") and not {"/", "\0"} & set(text) and len(text.encode()) <= 255
+def _is_usable(header: Header) -> bool:
+    """Whether a folder can have the name of the project, and git be asked for the commit and the tag."""
+    name = header.project
+    return (
+        name not in ("", ".", "..")
+        and not {"/", "\0"} & set(name)
+        and len(name.encode()) <= _LONGEST_NAME
+        and "\0" not in f"{header.commit}{header.tag}"
+    )
 
 
 def _check_sizes(block: PackedBlock, left: int) -> None:
     """Refuse a block that cannot be, before memory is set aside for it; `left` bytes of blocks follow."""
-    if not (0 < block.length <= left and 0 < block.size <= min(block.length * _MOST_RATIO, _MOST_BLOCK)):
+    most = min(block.length * _MOST_RATIO, _MOST_BLOCK)
+    if not (0 < block.length <= min(left, block.size + _MOST_GROWTH) and 0 < block.size <= most):
         raise DamageError("the index has a block of an impossible size")
 
 

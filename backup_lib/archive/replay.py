@@ -35,6 +35,8 @@ class Replayed(Placement):
     """Bytes of content in the archive: those of all files but for the holes in sparse ones."""
     note: str = ""
     """What is odd about the archive, though tar takes it."""
+    unlimited: bool = False
+    """Whether the archive may ask for as much as it likes."""
 
 
 class _Thing(NamedTuple):
@@ -106,16 +108,17 @@ class _Replay:
 def place_plain(path: Path, wish: Wish) -> Replayed:
     """Decide what of an archive without index goes where; the last of several members of one name counts.
 
-    Raises `RestoreError` where a name or link may not be restored, `DamageError` where it cannot be read.
+    Raises `RestoreError` where a name or link may not be restored, or it asks for too much,
+    `DamageError` where it cannot be read.
     """
     replay = _Replay()
-    with open_stream(path) as reader:
+    with open_stream(path, wish.unlimited) as reader:
         number = -1
         for number, member in enumerate(reader):
             replay.play(number, member, reader)
         if number < 0 and not reader.ended:
             raise DamageError("it is no archive")
-        placement = Replayed(note=end_of(path, reader))
+        placement = Replayed(note=end_of(path, reader), unlimited=wish.unlimited)
     placement.skipped = [name for name in replay.skipped if wish.out(name, False) is not None]
     for out, name, thing in _wanted(replay, wish):
         _place(placement, out, name, thing)
@@ -163,7 +166,7 @@ def extract_plain(path: Path, placement: Replayed, target: Target, advance: Adva
     written = 0
     with Writer(target) as writer:
         if placement.members:
-            with open_stream(path) as reader:
+            with open_stream(path, placement.unlimited) as reader:
                 for number, member in enumerate(reader):
                     place = placement.members.get(number)
                     if place is not None and member.kind == "file":

@@ -14,20 +14,29 @@ from backup_lib.model import Entry
 __all__ = ["legible", "matches", "whole_entries"]
 
 
+_MOST_WORK = 16
+"""How often damaged tar stream is read over at most: headers in it may say what they like."""
+
+
 def legible(data: bytes) -> Iterator[tuple[Member, memoryview]]:
     """Yield every member that can be read in damaged tar stream, wherever it begins, with its content."""
     stream = io.BytesIO(data)
     view = memoryview(data)
     at = 0
-    while at < len(data):
+    left = _MOST_WORK * len(data)
+    while at < len(data) and left > 0:
+        began = at
         stream.seek(at)
         at += RECORD
+        if data.count(0, began, at) == RECORD:
+            continue
         with suppress(DamageError, StopIteration):
             member = next(iter(TarReader(stream.read)))
             start = stream.tell()
             if start + member.size <= len(data):
                 yield member, view[start : start + member.size]
                 at = start + member.size + -member.size % RECORD
+        left -= stream.tell() - began
 
 
 def whole_entries(
@@ -36,13 +45,21 @@ def whole_entries(
     """Return those of the entries that are in damaged tar stream, whole: files with their SHA-256."""
     if not entries:
         return []
-    members = [(member, content, sha256(content).digest()) for member, content in legible(data)]
+    members = {
+        (member.name, member.kind, sha256(content).digest() if member.kind == "file" else b""): (
+            member,
+            content,
+        )
+        for member, content in legible(data)
+    }
     found: list[tuple[Entry, Stamp, memoryview]] = []
     for entry in entries:
-        for member, content, digest in members:
-            if matches(entry, member, top) and (entry.kind != "file" or entry.digest == digest):
-                found.append((entry, member.stamp, content))
-                break
+        name = top + b"/" + entry.path if entry.path else top
+        member, content = members.get(
+            (name, entry.kind, entry.digest if entry.kind == "file" else b""), (None, memoryview(b""))
+        )
+        if member and matches(entry, member, top):
+            found.append((entry, member.stamp, content))
     return found
 
 

@@ -12,7 +12,7 @@ from itertools import islice
 
 from backup_lib.errors import DamageError
 
-__all__ = ["PREFIX", "Sparse", "map_in_content", "map_in_header", "map_in_records"]
+__all__ = ["PREFIX", "Hole", "Sparse", "map_in_content", "map_in_header", "map_in_records"]
 
 PREFIX = b"GNU.sparse."
 """What the keys of pax records about sparse files begin with."""
@@ -22,7 +22,25 @@ _MOST = 2_000_000
 """Numbers in a map: two for each region."""
 _LONGEST = 20
 """Digits of a number."""
+_MOST_SIZE = (1 << 63) - 1
+"""Bytes of a file, as far as the kernel counts them."""
 _ZEROS = memoryview(bytes(1 << 20))
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A run of zeros in a file, however long, that is stored nowhere."""
+
+    length: int
+    """Bytes."""
+
+    def zeros(self) -> Iterator[memoryview]:
+        """Yield the zeros in pieces."""
+        left = self.length
+        while left > 0:
+            piece = _ZEROS[:left]
+            yield piece
+            left -= len(piece)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +66,22 @@ class Sparse:
                 raise DamageError("a sparse file has data that every reader puts elsewhere")
             at = offset + length
             data += length
-        if len(self.map) % 2 or at > self.size or data != self.stored:
+        if len(self.map) % 2 or not at <= self.size <= _MOST_SIZE or data != self.stored:
             raise DamageError("a sparse file has a map that does not fit it")
 
     def _regions(self) -> Iterator[tuple[int, int]]:
         return zip(self.map[::2], self.map[1::2], strict=False)
 
-    def spread(self, read: Callable[[int], Iterable[bytes]]) -> Iterator[bytes | memoryview]:
+    def spread(self, read: Callable[[int], Iterable[bytes]]) -> Iterator[bytes | Hole]:
         """Yield the content of the file; `read` yields the next bytes of data."""
         at = 0
         for offset, length in self._regions():
-            yield from _hole(offset - at)
+            if offset > at:
+                yield Hole(offset - at)
             yield from read(length)
             at = offset + length
-        yield from _hole(self.size - at)
-
-
-def _hole(length: int) -> Iterator[memoryview]:
-    while length > 0:
-        piece = _ZEROS[:length]
-        yield piece
-        length -= len(piece)
+        if self.size > at:
+            yield Hole(self.size - at)
 
 
 def map_in_header(record: bytes, read: Callable[[int], bytes], number: Callable[[bytes], int]) -> array[int]:

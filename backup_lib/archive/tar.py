@@ -16,7 +16,7 @@ from typing import NamedTuple
 from zlib import adler32
 
 from backup_lib.archive.limits import Tally
-from backup_lib.archive.sparse import PREFIX, Sparse, map_in_content, map_in_header, map_in_records
+from backup_lib.archive.sparse import PREFIX, Hole, Sparse, map_in_content, map_in_header, map_in_records
 from backup_lib.errors import DamageError
 from backup_lib.model import Kind, Source
 
@@ -54,6 +54,10 @@ _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
 _MOST_TIME = (1 << 63) * 1_000_000_000 - 1
 _MOST_SIZE = (1 << 63) - 1
 """Nanoseconds before or after 1970, and bytes of a file, as far as the kernel counts them."""
+_HEADER_COSTS = 8
+"""Records that an extended header counts for itself, and one more for each 512 bytes of it."""
+_MOST_PADDING = 16 << 20
+"""Bytes of zeros that fill up an archive: far more than any tape has in a record."""
 _MOST_META = 1 << 20
 """The largest extended header that is read: 1 MiB, as other strict readers have it."""
 
@@ -128,7 +132,7 @@ def _ustar(name: bytes, prefix: bytes, numbers: bytes, type_and_link: bytes) -> 
 
 
 def _checksum(record: bytes) -> int:
-    """Return the sum of the bytes of a header record whose checksum field is blank.
+    """Return the sum of the bytes of a header record.
 
     The low half of Adler-32 is one more than that sum modulo 65,521, which half a record cannot reach.
     """
@@ -278,8 +282,8 @@ class TarReader:
         if extended.found:
             raise DamageError("the tar stream ends after an extended header")
 
-    def content(self, most: int = 1 << 20) -> Iterator[bytes | memoryview]:
-        """Yield the content of the present member in pieces of at most `most` bytes."""
+    def content(self, most: int = 1 << 20) -> Iterator[bytes | Hole]:
+        """Yield the content of the present member: pieces of at most `most` bytes, and holes."""
         if self._sparse is None:
             return self._stored(self._left, most)
         return self._sparse.spread(lambda length: self._stored(length, most))
@@ -288,6 +292,12 @@ class TarReader:
         """Count a name that somebody has to hold because of the present member; raises `RestoreError`."""
         if self._tally:
             self._tally.name(length)
+
+    def zeros(self, hole: Hole) -> Iterator[memoryview]:
+        """Yield what a hole of the present member reads as; raises `RestoreError` where that is too much."""
+        if self._tally:
+            self._tally.stream(hole.length)
+        return hole.zeros()
 
     def _stored(self, length: int, most: int = 1 << 20) -> Iterator[bytes]:
         while length:
@@ -320,10 +330,12 @@ class TarReader:
         return record
 
     def _end(self) -> None:
-        """Read what follows the first zero record: another one, and no more than zeros."""
+        """Read what follows the first zero record: another one, and no more than zeros, nor more of them."""
         self.ended = True
-        while rest := self._read(1 << 16):
-            self.goes_on = self.goes_on or rest.count(0) != len(rest)
+        left = _MOST_PADDING
+        while not self.goes_on and (rest := self._read(1 << 16)):
+            left -= len(rest)
+            self.goes_on = left < 0 or rest.count(0) != len(rest)
 
     def _extend(self, extended: _Extended, kind: bytes, record: bytes) -> None:
         if self._tally is None and kind != b"x":
@@ -342,7 +354,7 @@ class TarReader:
         else:
             extended.take(_pax_records(body))
         if self._tally:
-            self._tally.records(1 + body.count(b"\n"))
+            self._tally.records(_HEADER_COSTS + size // RECORD + body.count(b"\n"))
 
     def _spread(self, member: Member, record: bytes, extended: _Extended) -> Member:
         """Read where the data of a sparse file belongs."""
@@ -360,7 +372,6 @@ class TarReader:
             where = map_in_records(extended.sparse)
         self._tally.records(len(where))
         self._sparse = Sparse(size, self._left, where)
-        self._tally.holes(size - self._left)
         name = facts.get(b"name", member.name)
         if b"\0" in name or not name:
             raise DamageError("an extended header has a name that no file can have")
@@ -442,6 +453,7 @@ def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, m
         raise DamageError("something follows its last entry")
 
 
+_BLANK = sum(b"        ")
 _LONG = {b"L": b"path", b"K": b"linkpath"}
 _EXTENDED = {b"x", b"X", b"g", *_LONG}
 """Types of headers that speak of the next member: of pax, of Solaris before pax, for all, of GNU tar."""
@@ -484,9 +496,11 @@ def _member(record: bytes, extended: _Extended, of_any: bool) -> Member:
 
 
 def _check(record: bytes) -> None:
-    blank = record[:148] + b"        " + record[156:]
-    found, right = _number(record[148:156]), _checksum(blank)
-    if found not in (right, right - 256 * sum(byte > 127 for byte in blank)):  # old tars took bytes as signed
+    """Compare the checksum of a header record; old tars took its bytes as signed."""
+    field = record[148:156]
+    right = _checksum(record) - sum(field) + _BLANK
+    found = _number(field)
+    if found != right and found != right - 256 * sum(byte > 127 for byte in record[:148] + record[156:]):
         raise DamageError("a tar header has a wrong checksum")
 
 

@@ -17,6 +17,7 @@ from functools import partial
 from hashlib import file_digest, sha256
 from typing import Self
 
+from backup_lib.archive.sparse import Hole
 from backup_lib.archive.tar import Stamp
 from backup_lib.errors import DamageError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
@@ -199,11 +200,12 @@ class Writer:
             _make_folder(name, folder)
 
     def write_file(
-        self, path: bytes, stamp: Stamp, pieces: Iterable[bytes | memoryview], digest: bytes
+        self, path: bytes, stamp: Stamp, pieces: Iterable[bytes | memoryview | Hole], digest: bytes
     ) -> None:
         """Write a file; it gets its name only once its SHA-256 is `digest`.
 
-        An empty `digest` is not compared. Raises `DamageError` where it differs.
+        An empty `digest` is not compared; otherwise there are no holes among the pieces.
+        Raises `DamageError` where it differs.
         """
         if self._target.keep_equal and digest and self._target.holds(path, digest, stamp):
             self.kept.append(path)
@@ -213,8 +215,7 @@ class Writer:
         file = os.open(unnamed, _CREATE, 0o600, dir_fd=folder)
         try:
             try:
-                found = _copy(pieces, file)
-                if digest and found != digest:
+                if _copy(pieces, file, bool(digest)) != digest:
                     raise DamageError(f"{printable(path)} does not match its SHA-256; it was not restored")
                 _stamp(file, stamp)
                 if self._target.merge:
@@ -245,14 +246,20 @@ def _has(facts: os.stat_result, stamp: Stamp) -> bool:
     return (stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (stamp.mode & 0o777, stamp.mtime_ns)
 
 
-def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
-    """Write the pieces, long runs of zeros as holes; return their SHA-256."""
+def _copy(pieces: Iterable[bytes | memoryview | Hole], file: int, hashed: bool) -> bytes:
+    """Write the pieces, long runs of zeros as holes; return their SHA-256, or b"" unless `hashed`."""
     digest = sha256()
     size = written = 0
     for piece in pieces:
-        digest.update(piece)
+        if isinstance(piece, Hole):
+            size += piece.length
+            os.ftruncate(file, size)  # says so where no file can be as long
+            os.lseek(file, size, os.SEEK_SET)
+            continue
+        if hashed:
+            digest.update(piece)
         size += len(piece)
-        if len(piece) >= _HOLE and piece == memoryview(_ZEROS)[: len(piece)]:
+        if len(piece) >= _HOLE and _ZEROS.startswith(piece):
             os.lseek(file, len(piece), os.SEEK_CUR)
             continue
         while piece:
@@ -260,7 +267,7 @@ def _copy(pieces: Iterable[bytes | memoryview], file: int) -> bytes:
         written = size
     if written < size:
         os.ftruncate(file, size)
-    return digest.digest()
+    return digest.digest() if hashed else b""
 
 
 def _unnamed(name: bytes) -> bytes:

@@ -19,6 +19,8 @@ __all__ = ["find_trailer", "pack", "payload", "salvage", "tail", "unpack"]
 
 MAGIC = b"\x28\xb5\x2f\xfd"
 
+_WINDOW = 16 << 20
+"""Bytes of memory that a damaged frame may ask for: no block has more."""
 _LEVELS: dict[Level, int] = {"fast": 1, "normal": 3, "small": 12}
 _FRAME = struct.Struct("<II")  # magic, length of what follows
 _INDEX_MAGIC = 0x184D2A50
@@ -62,14 +64,14 @@ def unpack(block: bytes, size: int) -> bytes:
 
 def salvage(block: bytes, size: int) -> bytes:
     """Return what can still be read of a damaged block, at most `size` bytes, unchecked."""
-    inflater = zstandard.ZstdDecompressor().decompressobj()
+    inflater = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
     data = bytearray()
     for at in range(len(block)):
         try:
             data += inflater.decompress(block[at : at + 1])
         except zstandard.ZstdError:
             break
-        if len(data) >= size:
+        if len(data) >= size or inflater.eof:
             break
     return bytes(data[:size])
 

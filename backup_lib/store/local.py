@@ -163,6 +163,11 @@ class LocalStore:
                 return ArchiveFacts(backup.archive.name, record.size, record.sha256, record.index)
         return None if published else self._named_by_manifest(backup)
 
+    def knows(self, index: str) -> bool:
+        """Whether an archive with that index (SHA-256, hex) was published here: it vouches for the rest."""
+        records = self.ledger().records if index else ()
+        return any(record.act == "publish" and record.index == index for _, record in records)
+
     def _named_by_manifest(self, backup: Backup) -> ArchiveFacts | None:
         if backup.kind == "daily":
             return None

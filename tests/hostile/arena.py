@@ -83,7 +83,7 @@ class Arena:
         """Remove the target."""
         shutil.rmtree(self.target, ignore_errors=True)
 
-    def verify(self, data: bytes, *flags: str) -> Verdict:
+    def verify(self, data: bytes, *flags: str | Path) -> Verdict:
         """Verify an archive; everything that holds of any archive is asserted."""
         self.archive.write_bytes(data)
         before = self.around()

@@ -16,8 +16,10 @@ from backup_lib.model import Block, Counts, Entry, Format, Header, Kind, Summary
 
 __all__ = [
     "END",
+    "GNU",
+    "USTAR",
+    "V7",
     "Made",
-    "deflated",
     "forged",
     "forged_stream",
     "long_name",
@@ -111,22 +113,6 @@ def wrapped(stream: bytes, suffix: str) -> bytes:
     if suffix == ".tar":
         return stream
     return gzip.compress(stream, mtime=0) if suffix == ".tar.gz" else zstandard.compress(stream)
-
-
-def deflated(pieces: Iterable[tuple[bytes, int]]) -> bytes:
-    """Return one gzip member that gives each piece as often as it says, made without holding all of it."""
-    from zlib import compressobj, crc32
-
-    packer = compressobj(9, wbits=-15)
-    packed, check, length = [], 0, 0
-    for piece, times in pieces:
-        for _ in range(times):
-            packed.append(packer.compress(piece))
-            check = crc32(piece, check)
-            length += len(piece)
-    packed.append(packer.flush())
-    foot = check.to_bytes(4, "little") + (length & 0xFFFFFFFF).to_bytes(4, "little")
-    return b"\x1f\x8b\x08\0\0\0\0\0\0\xff" + b"".join(packed) + foot
 
 
 def forged(members: Sequence[Made | bytes], format: Format = "gz", top: str = "demo") -> bytes:

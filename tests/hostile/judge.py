@@ -25,9 +25,9 @@ MEMORY = 256 << 20
 _SPACE = 1 << 30
 """Bytes of addresses a child may take, so that one that breaks the promise does no harm."""
 _FILE = 4 << 30
-"""Bytes that a file it writes may have."""
+"""Bytes that a file it writes may have, holes included."""
 _PATIENCE = 60.0
-"""Seconds after which a child hangs."""
+"""Seconds without any work after which a child hangs; one that waits for a processor does not."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,18 @@ def _limited(program: Any, asked: dict[str, Any], files: list[Path]) -> None:
         os._exit(code)
 
 
+def _progress(child: int) -> str:
+    """Return what changes as long as a child gets on: for how long, and how often, it had a processor."""
+    return Path(f"/proc/{child}/schedstat").read_text()
+
+
 def _reaped(child: int) -> tuple[int, int, float]:
     """Wait for a child, and end it where it hangs; return how it ended, its memory and its time."""
     watched = os.pidfd_open(child)
-    hung = not select.select([watched], [], [], _PATIENCE)[0]
+    before, hung = "", False
+    while not hung and not select.select([watched], [], [], _PATIENCE)[0]:
+        now = _progress(child)
+        hung, before = now == before, now
     os.close(watched)
     if hung:
         os.kill(child, signal.SIGKILL)
