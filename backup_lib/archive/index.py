@@ -34,6 +34,8 @@ _PIECE = 1 << 16
 _DIGEST, _MARK = 32, 16
 _NO_MARK = bytes(_MARK)
 _SLASH = ord("/")
+_WIDTHS = {b"\xdc": 2, b"\xdd": 4}
+"""Bytes in which a larger array of msgpack says its length, by its first byte."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -85,11 +87,11 @@ class PackedBlock(msgspec.Struct, frozen=True):
         return Block(self.length, self.size, self.digest, self.fingerprint, tuple(self._entries()))
 
     def _entries(self) -> Iterator[Entry]:
-        path, at = b"", 0
-        if RECORD * self.count > self.size:
+        path, at, count = b"", 0, self.count
+        if RECORD * count > self.size:
             raise DamageError("the index has more entries in a block than it can hold")
         records = _decoded(_ENTRIES, self.entries)
-        is_much = self.count * len(self.entries) > _FREE_PATHS  # no path is longer than all entries, packed
+        is_much = count * len(self.entries) > _FREE_PATHS  # no path is longer than all entries, packed
         if is_much and sum(record.shared + len(record.rest) for record in records) > self.size:
             raise DamageError("the index has longer paths in a block than it can hold")
         for record in records:
@@ -196,7 +198,7 @@ def _length(array: bytes) -> int:
     first = array[:1]
     if b"\x90" <= first <= b"\x9f":
         return first[0] & 0x0F
-    width = {b"\xdc": 2, b"\xdd": 4}.get(first, 0)
+    width = _WIDTHS.get(first, 0)
     return int.from_bytes(array[1 : 1 + width], "big")
 
 

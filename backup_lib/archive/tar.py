@@ -54,8 +54,8 @@ _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
 _MOST_TIME = (1 << 63) * 1_000_000_000 - 1
 _MOST_SIZE = (1 << 63) - 1
 """Nanoseconds before or after 1970, and bytes of a file, as far as the kernel counts them."""
-_HEADER_COSTS = 8
-"""Records that an extended header counts for itself, and one more for each 512 bytes of it."""
+_HEADER_COSTS, _HEADER_BYTES = 8, 256
+"""Records that an extended header counts for itself, and its bytes for each more."""
 _MOST_PADDING = 16 << 20
 """Bytes of zeros that fill up an archive: far more than any tape has in a record."""
 _MOST_META = 1 << 20
@@ -354,7 +354,7 @@ class TarReader:
         else:
             extended.take(_pax_records(body))
         if self._tally:
-            self._tally.records(_HEADER_COSTS + size // RECORD + body.count(b"\n"))
+            self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n"))
 
     def _spread(self, member: Member, record: bytes, extended: _Extended) -> Member:
         """Read where the data of a sparse file belongs."""

@@ -76,7 +76,7 @@ def _content() -> Iterator[tuple[str, Callable[[], bytes]]]:
     )
     yield (
         "zeros, at the end what gets out",
-        lambda: zeros_gz(2 << 30) + wrapped(stream_of([file(b"../evil")]), ".tar.gz"),
+        lambda: zeros_gz(1 << 30) + wrapped(stream_of([file(b"../evil")]), ".tar.gz"),
     )
     yield "a whole that lies about its size", lambda: wrapped(Made(b"a", size=1 << 62).header(), ".tar")
     yield "a sparse file without end", lambda: wrapped(stream_of([_old_sparse((1 << 63) - 1)]), ".tar")
@@ -89,13 +89,13 @@ def _old_sparse(size: int) -> bytes:
 
 
 def _entries() -> Iterator[tuple[str, Callable[[], bytes]]]:
-    yield "entries", lambda: wrapped(many_files(170_000) + END, ".tar.gz")
+    yield "entries", lambda: wrapped(many_files(170_000) + END, ".tar.zst")
     yield (
         "entries, at the end one that gets out",
-        lambda: wrapped(many_files(120_000) + stream_of([file(b"../evil")]), ".tar.gz"),
+        lambda: wrapped(many_files(120_000) + stream_of([file(b"../evil")]), ".tar.zst"),
     )
-    yield "one entry over and over", lambda: again_and_again(b"", bytes(file(b"a", b"")) * 1000, 4000)
-    yield "devices", lambda: again_and_again(b"", bytes(Made(b"p", b"6")) * 1000, 4000)
+    yield "one entry over and over", lambda: again_and_again(b"", bytes(file(b"a", b"")) * 1000, 3000)
+    yield "devices", lambda: again_and_again(b"", bytes(Made(b"p", b"6")) * 1000, 3000)
     yield "long names", lambda: wrapped(b"".join(map(_long, range(6000))), ".tar.gz")
     yield "long links", lambda: wrapped(b"".join(map(_long_link, range(1000))), ".tar.gz")
     yield "deep names", lambda: wrapped(b"".join(map(_deep, range(3000))), ".tar.gz")
@@ -126,7 +126,7 @@ def _headers() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "long names before nothing", lambda: again_and_again(b"", bytes(long_name(b"n" * 900_000)), 4000)
     yield (
         "global headers",
-        lambda: again_and_again(b"", bytes(pax((b"mtime", b"1" * 99), kind=b"g")) * 100, 20_000),
+        lambda: again_and_again(b"", bytes(pax((b"mtime", b"1" * 99), kind=b"g")) * 100, 10_000),
     )
     yield (
         "a time of a million digits",
