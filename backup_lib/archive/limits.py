@@ -25,8 +25,6 @@ _NAMES_RATIO = 10
 _ENTRY = 400
 _COPIES = 3
 """Memory that an entry takes besides its name, bytes, and how often its name is held."""
-_MOST_BLOCK = 4 << 20
-"""Bytes of tar stream in a block: ours hold more only where many paths are longer than the kernel takes."""
 _FREE_RECORDS = 2_000_000
 _RECORD = 4
 """Extended records, and bytes of archive for each more."""
@@ -42,7 +40,6 @@ class Tally:
         self._names = max(_FREE_NAMES, counted * _NAMES_RATIO)
         self._records = max(_FREE_RECORDS, counted // _RECORD)
         self._stream = _FREE_STREAM + _RATIO * counted
-        self._block = counted if unlimited else _MOST_BLOCK
 
     def name(self, length: int) -> None:
         """Count something that is held by a name of `length` bytes, its link included."""
@@ -58,11 +55,11 @@ class Tally:
         """Count the folders of which `path` names the lowest, none of them being an entry."""
         self.text(len(path) * path.count(b"/") // (2 * _COPIES))
 
-    def block(self, size: int, entries: int) -> None:
-        """Count the entries of a block, by what an index says of it; their names are still to be counted."""
-        self._names -= _ENTRY * entries
-        if size > self._block or self._names < 0:
-            raise _refusal("its index has larger blocks, or more entries, than most of its size")
+    def entries(self, count: int) -> None:
+        """Count entries by what an index says of a block; their names are still to be counted."""
+        self._names -= _ENTRY * count
+        if self._names < 0:
+            raise _refusal("its index has more entries than most of its size")
 
     def records(self, count: int) -> None:
         """Count records of extended headers, or numbers in maps of sparse files."""

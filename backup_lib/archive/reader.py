@@ -121,7 +121,7 @@ class Reader:
         """
         tally = Tally(self.size)
         for placed in self.blocks():
-            tally.block(placed.block.size, placed.block.count)
+            tally.entries(placed.block.count)
             tally.stream(placed.block.size if whole else 0)
         return tally
 
