@@ -14,7 +14,7 @@ from backup_lib.archive.buffer import Buffer
 from backup_lib.filesystem import open_beneath
 from backup_lib.model import Source
 
-__all__ = ["TRIES", "held_still", "is_still", "open_source", "take_file"]
+__all__ = ["TRIES", "as_file", "held_still", "is_still", "open_source", "take_file"]
 
 TRIES = 3
 """How often a file is read while it keeps changing."""
@@ -97,6 +97,14 @@ def _same(source: Source, now: os.stat_result) -> bool:
         and source.inode == now.st_ino
         and source.device == now.st_dev
     )
+
+
+def as_file(root: int, link: Source) -> Source:
+    """Return a hard link as a file of its own, with the size that it has now."""
+    size = 0
+    with suppress(OSError):  # whoever reads it will say so
+        size = os.stat(link.path, dir_fd=root, follow_symlinks=False).st_size
+    return msgspec.structs.replace(link, kind="file", link=b"", size=size)
 
 
 def is_still(root: int, source: Source) -> bool:

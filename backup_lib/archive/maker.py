@@ -151,10 +151,6 @@ class Maker:
                 return None
         return Parcel(_encode(results), ()) if results else None
 
-    def make_block(self, sources: tuple[Source, ...]) -> Made:
-        """Make the block of some small sources."""
-        return self._made(sources, fingerprint(sources))
-
     def run(self, source: Source) -> Iterator[Job]:
         """Yield what there is to do for a large file, in the order of the stream."""
         return iter(self._copied_run(source) or self._read_runs(source))

@@ -19,6 +19,7 @@ import msgspec
 
 from backup_lib.archive.block import LEAST, cut
 from backup_lib.archive.index import IndexWriter
+from backup_lib.archive.intake import as_file
 from backup_lib.archive.maker import Made, Maker, Parcel, Result, RunBegins, RunEnds, RunFails
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reuse import Reuse
@@ -108,12 +109,19 @@ class _Appender:
         self._tally = _Tally(tree)
 
     def take_parcel(self, parcel: Parcel) -> None:
-        """Append what came of some sources; read a giant file, and append it."""
-        if parcel.packed:
-            for result in parcel.unpack():
-                self.take(self._tally.settle(result, parcel.sources, self._maker))
+        """Append what came of some sources; a giant file, and links without their file, are read here."""
+        if not parcel.packed:
+            self._take_giant(parcel.sources[0])
             return
-        with closing(in_order(self._maker.make, self._maker.run(parcel.sources[0]))) as results:
+        results = parcel.unpack()
+        alone = self._tally.standing_alone(results, parcel.sources)
+        for again in self._maker.make_all(cut(alone)):
+            self.take_parcel(again)
+        for result in () if alone else results:
+            self.take(self._tally.settle(result) if parcel.sources else result)
+
+    def _take_giant(self, source: Source) -> None:
+        with closing(in_order(self._maker.make, self._maker.run(source))) as results:
             for result in results:
                 self.take(result)
 
@@ -188,6 +196,7 @@ class _Tally:
     """What the archive holds so far, and the files that hard links stand for."""
 
     def __init__(self, tree: Tree) -> None:
+        self._root = tree.root
         self._files = self._bytes = self._entries = 0
         self._states: dict[str, int] = {}
         self._problems: list[Problem] = []
@@ -207,28 +216,26 @@ class _Tally:
         """Let no hard link stand for these: they are no longer the files that the scan saw."""
         self._lost.update(paths)
 
-    def settle(self, made: Result, sources: tuple[Source, ...], maker: Maker) -> Result:
-        """Give each hard link of a block the digest of its file; without that file, make it one itself.
+    def standing_alone(self, results: Iterable[Result], sources: tuple[Source, ...]) -> list[Source]:
+        """Return the sources of a block with each hard link as a file whose own file is not in the archive.
 
-        `sources` are those of a block with hard links, else none.
+        Nothing where there is no such link; then the results of the block stand.
         """
-        if not sources or not isinstance(made, Made):
-            return made
-        while any(source.kind == "hardlink" and source.link in self._lost_in(made) for source in sources):
-            self._lost |= self._lost_in(made)
-            sources = tuple(map(self._standing_alone, sources))
-            made = maker.make_block(sources)
-        entries = tuple(map(self._with_digest, made.block.entries))
-        return msgspec.structs.replace(made, block=msgspec.structs.replace(made.block, entries=entries))
+        lost = self._lost.union(*(_lost_in(made) for made in results if isinstance(made, Made)))
+        if not any(source.kind == "hardlink" and source.link in lost for source in sources):
+            return []
+        self._lost = lost
+        return [
+            as_file(self._root, source) if source.kind == "hardlink" and source.link in lost else source
+            for source in sources
+        ]
 
-    def _lost_in(self, made: Made) -> set[bytes]:
-        unread = {problem.path for problem in made.problems if problem.kind != "changed"}
-        return self._lost | unread | set(made.replaced)
-
-    def _standing_alone(self, source: Source) -> Source:
-        if source.kind == "hardlink" and source.link in self._lost:
-            return msgspec.structs.replace(source, kind="file", link=b"")
-        return source
+    def settle(self, result: Result) -> Result:
+        """Give each hard link of a block the digest of its file."""
+        if not isinstance(result, Made):
+            return result
+        entries = tuple(map(self._with_digest, result.block.entries))
+        return msgspec.structs.replace(result, block=msgspec.structs.replace(result.block, entries=entries))
 
     def _with_digest(self, entry: Entry) -> Entry:
         if entry.kind != "hardlink":
@@ -257,3 +264,8 @@ class _Tally:
         """Return what it came to."""
         states = dict(sorted(self._states.items()))
         return Summary(Counts(self._files, self._bytes, self._entries, states), tuple(self._problems))
+
+
+def _lost_in(made: Made) -> set[bytes]:
+    """Return the files of a block that no hard link may stand for."""
+    return {problem.path for problem in made.problems if problem.kind != "changed"}.union(made.replaced)

@@ -283,6 +283,8 @@ def test_hard_links_outlive_their_first_name(
     assert problems == [Problem(b"b", "unreadable", "Permission denied")]
     assert entries.keys() >= {b"a", b"x", b"y"}
     assert (entries[b"x"].kind, entries[b"y"].kind) == ("file", "file")
+    with reading(root.parent / "demo") as reader:
+        assert max(placed.block.size for placed in reader.blocks()) <= PIECE
     assert restored(root, b"x") == restored(root, b"y") == content
 
 
