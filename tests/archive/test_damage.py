@@ -327,6 +327,14 @@ def test_entries_far_apart_are_out_of_order(names: tuple[bytes, bytes], told: st
     assert (told in found) if told else not found
 
 
+def test_a_block_that_follows_a_small_file() -> None:
+    """Nothing runs on after a small file: what comes then is not its content."""
+    data = header(b"demo/a", SOURCE, 0, b"")
+    small = (gz.pack(data, "fast"), len(data), (FILE,))
+    assert flaws(forged([small, ENDING], files=1)) == ""
+    assert "nothing that the index knows" in flaws(forged([small, (ENDING[0], 1024, ()), ENDING], files=1))
+
+
 def test_an_archive_without_blocks() -> None:
     """An index with nothing before it has lost the stream."""
     assert flaws(forged([])) == "the end of the tar stream is missing"
