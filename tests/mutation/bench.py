@@ -137,7 +137,7 @@ class Bench:
             if (mutant.lines.intersection(reached) if mutant.lines else reached) and left > 0:
                 left -= self.reach[test]["seconds"]
                 chosen.append(test)
-        return list(dict.fromkeys(test.partition("[")[0] for test in chosen))  # a mutant may change parameters
+        return list(dict.fromkeys(test.partition("[")[0] for test in chosen))  # parameters may change, too
 
     def face(self, mutant: Mutant, tests: Iterable[str] | None = None) -> tuple[Verdict, str]:
         """Run tests on a mutant; return how it ended, and the test that noticed it."""
