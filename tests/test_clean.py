@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -85,6 +86,33 @@ def test_an_old_proof_is_not_taken_for_the_archive_of_today(project: Path, run: 
 
     assert run("clean", "--keep", "1").code == 0
     assert made["1.0.0"].exists()
+
+
+def test_what_was_proved_is_not_unpacked_again(project: Path, run: Run) -> None:
+    """A backup with a proof is compared with its SHA-256; one without is read whole."""
+    back_up(run, "1.0.0", "2.0.0", "3.0.0")
+    assert run("verify", "--version", "3.0.0").code == 0
+    assert run("clean", "--keep", "2").code == 0
+    lines = (project / "backups" / "ledger.jsonl").read_text().splitlines()
+    proofs = [proof for proof in map(json.loads, lines) if proof["act"] == "prove"]
+    assert [(proof["version"], proof["depth"]) for proof in proofs[-3:]] == [
+        ("3.0.0", "full"),
+        ("3.0.0", "quick"),
+        ("2.0.0", "full"),
+    ]
+
+
+def test_a_daily_backup_that_took_the_place_of_ours_is_not_counted(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is known of it, so it is neither proved nor removed."""
+    for day in range(3):
+        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(1_700_000_000 + day * 86_400))
+        assert run("backup", "--daily").code == 0
+    days = sorted((project / "backups").glob("2023-*.tar.gz"))
+    days[2].write_bytes(b"another")
+    assert run("clean", "--keep-daily", "1").code == 0
+    assert [day.exists() for day in days] == [False, True, True]
 
 
 @pytest.mark.parametrize("keep", ["0", "-1", "abc", "1.5", "²"])

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -398,6 +399,13 @@ PATTERNS = [
     "*.t?t",
     "hard",
 ]
+
+
+def test_it_tells_how_long_it_took(archive: Path, run: Run, tmp_path: Path) -> None:
+    """In seconds, no more than passed here."""
+    began = time.monotonic()
+    seconds = run("restore", "--to", str(tmp_path / "x"), "--json").json["result"]["seconds"]
+    assert 0 <= seconds <= time.monotonic() - began + 0.001
 
 
 def test_another_archive_in_the_place_of_ours_is_not_restored(

@@ -136,6 +136,14 @@ def test_a_damaged_backup_before_gives_no_block(
     assert run("verify", "--archive", str(archive)).code == 0
 
 
+def test_a_backup_before_that_was_cut_off_is_passed_over(project: Path, run: Run) -> None:
+    """There is nothing to copy from it, and the next backup is made whole."""
+    before = archive_of(run("backup", "--json"))
+    before.write_bytes(before.read_bytes()[:-100])
+    after = archive_of(run("backup", "--json"))
+    assert run("verify", "--archive", str(after)).code == 0
+
+
 def test_a_scan_that_lies_in_the_future_is_not_trusted(
     big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,9 @@ def test_the_fingerprint_of_a_folder_outlives_what_is_made_in_it() -> None:
 
 
 def test_times_beyond_the_wire_are_told_from_those_within() -> None:
-    """The last nanosecond that 64 bits hold is not the one before."""
+    """The last nanosecond that 64 bits hold is not the one before; all beyond count as the last."""
     last = (1 << 63) - 1
+    for beyond, edge in ((1 << 80, last), (last + 1, last), (-(1 << 80), -last - 1), (-last - 2, -last - 1)):
+        assert fingerprint([source(b"a", mtime_ns=beyond)]) == fingerprint([source(b"a", mtime_ns=edge)])
     marks = {fingerprint([source(b"a", mtime_ns=time)]) for time in (last, last - 1, -last - 1, -last)}
     assert len(marks) == 4

@@ -20,7 +20,7 @@ from backup_lib.archive.reader import Reader, open_archive
 from backup_lib.archive.tar import END, header
 from backup_lib.archive.trailer import Trailer
 from backup_lib.errors import DamageError
-from backup_lib.model import Block, Counts, Entry, Format, Header, Source, Summary
+from backup_lib.model import Block, Counts, Entry, Format, Header, Level, Source, Summary
 
 from .trees import FORMATS as NAMES
 from .trees import back_up, head, quiet, reading, restore, run, write_file
@@ -327,6 +327,14 @@ def test_entries_far_apart_are_out_of_order(names: tuple[bytes, bytes], told: st
     assert (told in found) if told else not found
 
 
+def test_a_block_that_follows_a_small_file() -> None:
+    """Nothing runs on after a small file: what comes then is not its content."""
+    data = header(b"demo/a", SOURCE, 0, b"")
+    small = (gz.pack(data, "fast"), len(data), (FILE,))
+    assert flaws(forged([small, ENDING], files=1)) == ""
+    assert "nothing that the index knows" in flaws(forged([small, (ENDING[0], 1024, ()), ENDING], files=1))
+
+
 def test_an_archive_without_blocks() -> None:
     """An index with nothing before it has lost the stream."""
     assert flaws(forged([])) == "the end of the tar stream is missing"
@@ -359,6 +367,16 @@ def test_a_frame_that_states_another_size_is_not_unpacked(size: int) -> None:
     frame = b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\0\0"
     with pytest.raises(DamageError, match="states another size"):
         zst.unpack(frame, 999)
+
+
+@pytest.mark.parametrize("format", NAMES)
+def test_more_effort_makes_smaller_blocks(format: Format) -> None:
+    """Each level makes our own modules smaller than the one before it, and they come out the same."""
+    data = b"".join(path.read_bytes() for path in sorted(Path(gz.__file__).parent.glob("*.py")))
+    levels: tuple[Level, ...] = ("fast", "normal", "small")
+    packed = [FORMATS[format].pack(data, level) for level in levels]
+    assert [FORMATS[format].unpack(each, len(data)) for each in packed] == [data] * 3
+    assert len(packed[0]) > len(packed[1]) > len(packed[2])
 
 
 def test_gzip_members_tell_where_the_next_begins(whole: Whole) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from backup_lib.archive.block import PIECE
 from backup_lib.archive.check import check_archive
-from backup_lib.archive.intake import TRIES
+from backup_lib.archive.intake import TRIES, is_still, open_source
 from backup_lib.model import Entry, Format, Problem, Source
 
 from .trees import FORMATS, back_up, head, look, quiet, reading, restore, run, scan, write_file
@@ -225,6 +225,45 @@ def test_a_disk_error(root: Path, size: int, monkeypatch: pytest.MonkeyPatch) ->
     entries, problems = archived(root, scan(root))
     assert entries.keys() == {b"", b"a", b"z"}
     assert problems == [Problem(b"m", "unreadable", "Input/output error")]
+
+
+def test_a_file_that_cannot_be_looked_at_is_closed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the disk fails right after a file was opened, no descriptor is left behind."""
+    [source] = [each for each in scan(root) if each.path == b"a"]
+    opened: list[int] = []
+
+    def fail(fd: int) -> os.stat_result:
+        opened.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fstat", fail)
+            with pytest.raises(OSError, match="Input/output error"):
+                open_source(folder, source)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
+    finally:
+        os.close(folder)
+
+
+def test_what_holds_still(root: Path) -> None:
+    """A thing is still what the scan saw until it changes, gives way to another, or is gone."""
+    (root / "link").symlink_to("a")
+    sources = {each.path: each for each in scan(root)}
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        assert is_still(folder, sources[b"a"])
+        assert is_still(folder, sources[b"link"])
+        (root / "a").write_bytes(b"other")
+        assert not is_still(folder, sources[b"a"])
+        assert is_still(folder, sources[b"link"])
+        (root / "z").rename(root / "link")
+        assert not is_still(folder, sources[b"link"])
+        assert not is_still(folder, sources[b"z"])
+    finally:
+        os.close(folder)
 
 
 def test_short_reads(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
