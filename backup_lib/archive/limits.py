@@ -25,6 +25,8 @@ _NAMES_RATIO = 10
 _ENTRY = 400
 _COPIES = 3
 """Memory that an entry takes besides its name, bytes, and how often its name is held."""
+_MOST_PIECE = 2 << 20
+"""Bytes of tar stream in a block in which nothing begins: ours have half. Many are held at once."""
 _FREE_RECORDS = 2_000_000
 _RECORD = 4
 """Extended records, and bytes of archive for each more."""
@@ -60,6 +62,11 @@ class Tally:
         self._names -= _ENTRY * count
         if self._names < 0:
             raise _refusal("its index has more entries than most of its size")
+
+    def piece(self, size: int) -> None:
+        """Look at the size of a block in which nothing begins."""
+        if size > _MOST_PIECE:
+            raise _refusal("its index has larger blocks than any that we write")
 
     def records(self, count: int) -> None:
         """Count records of extended headers, or numbers in maps of sparse files."""

@@ -122,6 +122,7 @@ class Reader:
         tally = Tally(self.size)
         for placed in self.blocks():
             tally.entries(placed.block.count)
+            tally.piece(placed.block.size if placed.is_empty else 0)
             tally.stream(placed.block.size if whole else 0)
         return tally
 

@@ -18,7 +18,7 @@ from backup_lib.model import Entry
 from .attacks import file, folder
 from .build import END, GNU, Made, forged_stream, long_name, pax, pax_record, stream_of, wrapped
 
-__all__ = ["BOMBS", "HARMLESS", "TRUSTED"]
+__all__ = ["BOMBS", "HARMLESS", "TRUSTED", "large_blocks"]
 
 _GZIP_HEAD = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _encode = msgspec.msgpack.encode
@@ -287,19 +287,29 @@ def _indexes() -> Iterator[tuple[str, Callable[[], bytes]]]:
         "a name that is a book",
         lambda: _raw_index([(b"H", _header(project="x" * 900_000)), _block(b"\x90"), _SUMMARY]),
     )
-    yield "zeros in blocks", _zeros_in_blocks
+    yield "zeros in blocks", lambda: _zeros_in_blocks(3000, 2 << 20)
+    yield "zeros in large blocks", lambda: _zeros_in_blocks(33, 16 << 20)
     yield "folders in blocks", _folders_in_blocks
     yield "damaged blocks of extended headers", _damaged_blocks
 
 
-def _zeros_in_blocks() -> bytes:
-    size = 6000 << 20
+def _zeros_in_blocks(count: int, piece: int) -> bytes:
+    size = count * piece
     first = Entry(b"zeros", "file", size, bytes(32), b"", "")
     head = Made(b"demo/zeros", size=0, fields=((124, b"%011o\0" % size),)).header()
-    zero = bytes(4 << 20)
     small = Entry(b"small", "file", 1, sha256(b"x").digest(), b"", "")
     blocks = [(bytes(file(b"demo/small", b"x")), (small,)), (head, (first,))]
-    return forged_stream([*blocks, *[(zero, ())] * (size // len(zero)), (END, ())], "zst")
+    return forged_stream([*blocks, *[(bytes(piece), ())] * count, (END, ())], "zst")
+
+
+def large_blocks() -> bytes:
+    """Return an honest archive whose blocks are as large as any reader of ours takes."""
+    zeros = bytes(15 << 20)
+    digest = sha256(zeros).digest()
+    top = Entry(b"", "directory", 0, b"", b"", "")
+    files = [Entry(b"%d" % number, "file", len(zeros), digest, b"", "") for number in range(9)]
+    blocks = [(Made(b"demo/" + each.path, size=each.size).header() + zeros, (each,)) for each in files]
+    return forged_stream([(bytes(folder(b"demo")), (top,)), *blocks, (END, ())], "zst")
 
 
 def _folders_in_blocks() -> bytes:

@@ -9,7 +9,7 @@ import pytest
 from backup_lib.archive.reader import open_archive, open_for_reading
 
 from .arena import Arena
-from .bombs import BOMBS, HARMLESS, TRUSTED
+from .bombs import BOMBS, HARMLESS, TRUSTED, large_blocks
 from .judge import CPU, MEMORY
 
 
@@ -64,3 +64,11 @@ def test_a_part_counts_as_that_part(arena: Arena) -> None:
     assert arena.restore(data).code == 1
     assert arena.restore(data, "--path", "small").code == 0
     assert (arena.target / "demo" / "small").read_bytes() == b"x"
+
+
+def test_large_blocks_take_little_memory(arena: Arena) -> None:
+    """What is honest and has blocks as large as may be is read and written in the memory of a refusal."""
+    data = large_blocks()
+    for verdict in (arena.verify(data), arena.restore(data)):
+        assert verdict.code == 0, verdict
+        assert verdict.memory < MEMORY, verdict
