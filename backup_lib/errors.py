@@ -31,6 +31,7 @@ __all__ = [
     "StoreError",
     "StoreHeldError",
     "counted",
+    "named",
     "printable",
     "reason_of",
     "translated",
@@ -96,6 +97,11 @@ def translated(
     except OSError as cause:
         what_to_do = f"; {advice}" if advice else ""
         raise error(f"{doing} failed: {reason_of(cause, folder)}{what_to_do}") from cause
+
+
+def named(error: OSError, path: str | os.PathLike[str]) -> OSError:
+    """Return an error of an open file with the file's name."""
+    return OSError(error.errno, error.strerror, os.fspath(path))
 
 
 def reason_of(cause: OSError, folder: str | os.PathLike[str] = "") -> str:

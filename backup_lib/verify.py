@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from hashlib import file_digest, sha256
-from itertools import zip_longest
+from hashlib import file_digest
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 
 import backup_lib
-from backup_lib.archive.check import Listener, check_archive
+from backup_lib.agreement import Agreement, manifest_differences, manifest_flaw
+from backup_lib.archive.check import check_archive
 from backup_lib.archive.plain import hash_members, open_stream, read_members
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.drill import restore_differences
@@ -28,23 +27,13 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.model import STATES, Entry, Header, Summary
+from backup_lib.model import STATES, Header, Summary
 from backup_lib.progress import Advance
 from backup_lib.settings import one_of
-from backup_lib.store.layout import MANIFEST
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
-from backup_lib.store.manifest import (
-    ArchiveFacts,
-    Facts,
-    facts_of,
-    file_lines,
-    format_manifest,
-    head_lines,
-    listed,
-    read_manifest,
-)
+from backup_lib.store.manifest import ArchiveFacts, read_manifest
 from backup_lib.workplace import Workplace
 
 __all__ = [
@@ -61,9 +50,6 @@ __all__ = [
 ]
 
 Depth = Literal["quick", "full", "restore"]
-
-_SHOWN_LINES = 3
-"""Differing lines of a manifest that are told one by one."""
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -271,7 +257,8 @@ def _examine(case: _Case) -> str:
         if case.depth == "quick":
             found = _hash_file(case.backup.archive)
             _compare_digest(case, expected, found)
-            _check_manifest_is_there(case)
+            if _has_manifest(case):
+                _is_manifest_there(case)
         elif reader is None:
             found = _examine_plain(case)
             _compare_digest(case, expected, found)
@@ -298,84 +285,26 @@ def _hash_file(path: Path) -> str:
         return file_digest(file, "sha256").hexdigest()
 
 
-class _Comparison(Listener):
-    """Compares what an archive holds with the repository, and makes a digest of its manifest."""
-
-    def __init__(self, case: _Case, header: Header, asking: Executor) -> None:
-        self._case = case
-        self._header = header
-        self._asking = asking
-        self._asked: Future[dict[bytes, str] | None] | None = None
-        self._lists = _has_manifest(case)
-        self._unseen: list[tuple[bytes, str]] = []
-        """Paths and blob ids that came before the repository's answer."""
-        self.listed = sha256()
-        """Of the lines for files that the manifest should have."""
-        self.findings: list[tuple[str, bytes | None, bool]] = []
-        """What does not agree with the repository, as `_Case.find` takes it."""
-        if header.commit is not None:
-            self.blob_hash = "sha256" if len(header.commit) == 64 else "sha1"
-
-    def begin(self) -> None:
-        """Ask the repository while the archive is read."""
-        self._asked = self._asking.submit(self._known_blobs)
-
-    def _known_blobs(self) -> dict[bytes, str] | None:
-        """Ask the repository, where there is one, whether it knows the commit, the tag and the files."""
-        header, repository = self._header, self._case.place.repository
-        if header.commit is None or repository is None:
-            return None
-        if not repository.has_commit(header.commit):
-            if not repository.is_shallow:
-                self.findings.append((f"its commit {header.commit} is not in this repository", None, False))
-            return None
-        tagged = repository.tag_commit(header.tag) if header.tag else None
-        if header.tag and tagged != header.commit:
-            now_at = f"at {tagged}" if tagged else "gone"
-            self.findings.append((f"the tag {header.tag} is now {now_at}", None, False))
-        return repository.blobs(header.commit)
-
-    def digested(self, entries: Sequence[Entry]) -> bytes:
-        """Return the lines that the manifest should have for the entries of a block."""
-        return file_lines(self._header.project, entries) if self._lists else b""
-
-    def take(self, digested: Sequence[bytes], blobs: Sequence[tuple[bytes, str]]) -> None:
-        """Take the next lines of the manifest; compare blob ids as soon as the repository has answered."""
-        for lines in digested:
-            self.listed.update(lines)
-        self._unseen += blobs
-        if self._asked and self._asked.done():
-            self.finish()
-
-    def finish(self) -> None:
-        """Compare the blob ids of files recorded as committed with those in the commit."""
-        known = self._asked.result() if self._asked else None
-        for path, blob in self._unseen:
-            if known is not None and known.get(path) != blob:
-                what = f"recorded as committed, but it is not what {self._header.commit} holds"
-                self.findings.append((what, path, True))
-        self._unseen.clear()
-
-
 def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None) -> str:
     header = reader.header
+    has_manifest = _has_manifest(case)
     bar = case.place.console.bar(f"Verifying {case.backup.archive.name}", reader.size)
     with ThreadPoolExecutor(1) as asking, bar as advance:
-        comparison = _Comparison(case, header, asking)
-        checked = check_archive(reader, advance, comparison)
-        comparison.finish()
+        agreement = Agreement(header, case.place.repository, asking, has_manifest)
+        checked = check_archive(reader, advance, agreement)
+        agreement.finish()
     for flaw in checked.flaws:
         case.find(flaw.what, flaw.path)
     case.files, case.content = checked.files, checked.content
     found = checked.sha256.hex()
     _compare_digest(case, expected, found)
-    if _has_manifest(case):
+    if has_manifest and _is_manifest_there(case):
         digest = expected.sha256 if expected else found
         archive = ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex())
-        facts = facts_of(reader.header, reader.summary, archive)
-        _compare_manifest(case, reader, facts, comparison.listed.digest())
-    for finding in comparison.findings:
-        case.find(*finding)
+        for what in manifest_differences(case.backup.archive, reader, archive, agreement.listed.digest()):
+            case.find(what)
+    for disagreement in agreement.findings:
+        case.find(*disagreement)
     case.statement = statement(header, reader.summary)
     if case.depth == "restore" and not checked.flaws:
         with case.place.console.bar("Restoring it", reader.summary.counts.bytes) as advance:
@@ -391,26 +320,12 @@ def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
         case.find(f"it cannot be restored: {error}")
 
 
-def _check_manifest_is_there(case: _Case) -> None:
-    """Find a manifest that is missing, or cannot be read, or speaks of another archive."""
-    if not _has_manifest(case):
-        return
-    path = _manifest_beside(case)
-    if not path.exists():
-        case.find("its MANIFEST.txt is missing")
-        return
-    try:
-        with path.open("rb") as file:
-            facts = read_manifest(file).facts
-    except DamageError as error:
-        case.find(f"its manifest is damaged: {error}")
-        return
-    if facts is None or facts.archive != case.backup.archive.name:
-        case.find("its MANIFEST.txt is that of another archive")
-
-
-def _manifest_beside(case: _Case) -> Path:
-    return case.backup.archive.parent / MANIFEST
+def _is_manifest_there(case: _Case) -> bool:
+    """Tell whether the manifest is there and its own; find what else it is."""
+    flaw = manifest_flaw(case.backup.archive)
+    if flaw:
+        case.find(flaw)
+    return not flaw
 
 
 def _has_manifest(case: _Case) -> bool:
@@ -422,41 +337,6 @@ def _has_manifest(case: _Case) -> bool:
         other.archive.parent == folder and other.order > case.backup.order
         for other in case.place.store.backups()
     )
-
-
-def _compare_manifest(case: _Case, reader: Reader, facts: Facts, listed_files: bytes) -> None:
-    """Compare the manifest, line by line, with the one that the archive itself gives.
-
-    `listed_files` is the SHA-256 of its lines for files.
-    """
-    before = len(case.findings)
-    _check_manifest_is_there(case)
-    if len(case.findings) > before or _is_manifest(_manifest_beside(case), facts, listed_files):
-        return
-    wrong = 0
-    with _manifest_beside(case).open("rb") as file:
-        expected = format_manifest(facts, listed(facts.project, reader.entries()))
-        for number, (right, there) in enumerate(zip_longest(expected, file), 1):
-            if right == there:
-                continue
-            wrong += 1
-            if wrong <= _SHOWN_LINES:
-                case.find(
-                    f"MANIFEST.txt, line {number}, says {_told(there)}; the archive says {_told(right)}"
-                )
-    if wrong > _SHOWN_LINES:
-        case.find(f"MANIFEST.txt differs in {counted(wrong - _SHOWN_LINES, 'more line')}")
-
-
-def _is_manifest(path: Path, facts: Facts, listed_files: bytes) -> bool:
-    """Whether that file is the manifest, byte for byte."""
-    head = b"".join(line + b"\n" for line in head_lines(facts))
-    with path.open("rb") as file:
-        return file.read(len(head)) == head and file_digest(file, "sha256").digest() == listed_files
-
-
-def _told(line: bytes | None) -> str:
-    return "nothing" if line is None else repr(printable(line.rstrip(b"\n")))
 
 
 def statement(header: Header, summary: Summary) -> str:

@@ -277,6 +277,17 @@ def test_an_archive_that_cannot_be_read_is_a_finding(archive: Path, run: Run) ->
     assert "2 backups verified, 1 with findings" in findings
 
 
+@pytest.mark.parametrize("task", ["verify", "restore"])
+def test_an_archive_whose_disk_fails_is_named(project: Path, run: Run, task: str) -> None:
+    """A call on an open file fails without its name, and a restore writes to another disk meanwhile."""
+    nowhere = Path("/proc/self/mem")
+    if not nowhere.exists():
+        pytest.skip("no file at hand that can be opened and not read")
+    outcome = run(task, "--archive", str(nowhere))
+    assert (outcome.code, outcome.err.count("\n")) == (1, 1), outcome
+    assert "Input/output error: /proc/self/mem" in outcome.err
+
+
 def test_an_index_that_contradicts_itself_is_a_finding(
     archive: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,7 +20,7 @@ from backup_lib.archive.formats import format_of
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.sparse import Hole
 from backup_lib.archive.tar import Member, TarReader
-from backup_lib.errors import DamageError
+from backup_lib.errors import DamageError, named
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -38,7 +38,7 @@ def open_stream(path: Path, unlimited: bool = False) -> Iterator[TarReader]:
     From here and from the reader come `DamageError` where it is damaged,
     and `RestoreError` where it asks for more than most archives of its size do, unless it is `unlimited`.
     """
-    with path.open("rb") as file:
+    with io.BufferedReader(_Named(path)) as file:
         tally = Tally(os.fstat(file.fileno()).st_size, unlimited)
         kind = format_of(file.read(4))
         file.seek(0)
@@ -46,6 +46,16 @@ def open_stream(path: Path, unlimited: bool = False) -> Iterator[TarReader]:
             if kind:
                 read = io.BufferedReader(_Counted(tally.counting(read)), _BUFFER).read
             yield TarReader(read, tally)
+
+
+class _Named(io.FileIO):
+    """A file whose errors name it: another one is written meanwhile."""
+
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
+        try:
+            return super().readinto(buffer)
+        except OSError as error:
+            raise named(error, self.name) from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from backup_lib.archive.limits import Tally
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, members_in, plain_stamp
 from backup_lib.archive.trailer import ReadAt, Trailer
-from backup_lib.errors import DamageError, printable
+from backup_lib.errors import DamageError, named, printable
 from backup_lib.model import Entry, Format, Header, Summary
 
 __all__ = [
@@ -274,16 +274,19 @@ def _kind_and_trailer(read_at: ReadAt, size: int) -> tuple[Format, Trailer] | No
 
 @contextmanager
 def open_for_reading(path: Path) -> Iterator[tuple[ReadAt, int]]:
-    """Yield how to read a file at random, and its size in bytes."""
+    """Yield how to read a file at random, and its size in bytes; an ``OSError`` of it names the file."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         size = os.fstat(fd).st_size
 
         def read_at(offset: int, length: int) -> bytes:
             """Read all of it: the kernel gives at most 2 GiB at once."""
-            data = os.pread(fd, length, offset)
-            while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
-                data += more
+            try:
+                data = os.pread(fd, length, offset)
+                while len(data) < length and (more := os.pread(fd, length - len(data), offset + len(data))):
+                    data += more
+            except OSError as error:
+                raise named(error, path) from error
             return data
 
         yield read_at, size

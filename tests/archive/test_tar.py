@@ -165,10 +165,10 @@ def test_times_have_all_their_digits() -> None:
 
 def test_many_extended_records_take_no_time() -> None:
     """A full extended header of tiny records is read in a moment, and none of them is kept."""
-    began = time.monotonic()
+    began = time.process_time()
     [(member, _)] = members_in(pax(b"6 a=b\n" * 170_000))
     assert member.name == b"a"
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 def _changed(data: bytes, at: int, field: bytes) -> bytes:

@@ -66,10 +66,8 @@ def many_files(count: int) -> bytes:
 
 def _content() -> Iterator[tuple[str, Callable[[], bytes]]]:
     huge = Made(b"zeros", size=8 << 30).header()
-    zeros = bytes(16 << 20)
-    yield "zeros in gzip", lambda: again_and_again(huge, zeros, 288)
     yield "zeros in zstd", lambda: zeros_zst(huge, 1 << 16)
-    yield "zeros in many gzip members", lambda: zeros_gz(4608 << 20)
+    yield "zeros in gzip", lambda: zeros_gz(4608 << 20)
     yield (
         "zeros in many zstd frames",
         lambda: wrapped(huge, ".tar.zst") + wrapped(bytes(64 << 20), ".tar.zst") * 128,
@@ -92,10 +90,10 @@ def _entries() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "entries", lambda: wrapped(many_files(170_000) + END, ".tar.zst")
     yield (
         "entries, at the end one that gets out",
-        lambda: wrapped(many_files(120_000) + stream_of([file(b"../evil")]), ".tar.zst"),
+        lambda: wrapped(many_files(60_000) + stream_of([file(b"../evil")]), ".tar.zst"),
     )
-    yield "one entry over and over", lambda: again_and_again(b"", bytes(file(b"a", b"")) * 1000, 3000)
-    yield "devices", lambda: again_and_again(b"", bytes(Made(b"p", b"6")) * 1000, 3000)
+    again = bytes(file(b"a", b"")) + bytes(Made(b"p", b"6"))
+    yield "a file and a fifo over and over", lambda: again_and_again(b"", again * 500, 3000)
     yield "long names", lambda: wrapped(b"".join(map(_long, range(6000))), ".tar.gz")
     yield "long links", lambda: wrapped(b"".join(map(_long_link, range(1000))), ".tar.gz")
     yield "deep names", lambda: wrapped(b"".join(map(_deep, range(3000))), ".tar.gz")
@@ -141,10 +139,6 @@ def _headers() -> Iterator[tuple[str, Callable[[], bytes]]]:
         lambda: again_and_again(_goes_on(), b"0" * 504 + b"\1" + bytes(7), 4_000_000 // 64),
     )
     yield "a sparse map of a million regions", lambda: wrapped(_map_of(_regions(900_000)), ".tar.gz")
-    yield (
-        "sparse maps of a million regions",
-        lambda: again_and_again(b"", _map_of(_regions(900_000)), 3),
-    )
     yield (
         "a sparse map of more regions than there are",
         lambda: wrapped(_map_of(b"9" * 18 + b"\n"), ".tar.gz"),
@@ -287,7 +281,7 @@ def _indexes() -> Iterator[tuple[str, Callable[[], bytes]]]:
         "a name that is a book",
         lambda: _raw_index([(b"H", _header(project="x" * 900_000)), _block(b"\x90"), _SUMMARY]),
     )
-    yield "zeros in blocks", lambda: _zeros_in_blocks(3000, 2 << 20)
+    yield "zeros in blocks", lambda: _zeros_in_blocks(1600, 2 << 20)
     yield "zeros in large blocks", lambda: _zeros_in_blocks(33, 16 << 20)
     yield "folders in blocks", _folders_in_blocks
     yield "damaged blocks of extended headers", _damaged_blocks
@@ -340,7 +334,7 @@ def _harmless() -> Iterator[tuple[str, Callable[[], bytes]]]:
     yield "zeros after the end", lambda: wrapped(bytes(file(b"a")), ".tar.gz") + nothing * 288
     yield "two gigabytes in zstd", lambda: one_file_zst(size)
     yield "a sparse file", lambda: wrapped(stream_of([_old_sparse(4 << 30)]), ".tar.gz")
-    sparse = b"".join(Made(b"%d" % number).header() + _old_sparse(100 << 20) for number in range(10_000))
+    sparse = b"".join(Made(b"%d" % number).header() + _old_sparse(100 << 20) for number in range(3000))
     yield "many sparse files", lambda: wrapped(stream_of([sparse]), ".tar.gz")
 
 
