@@ -18,8 +18,8 @@ from isal.igzip_lib import IsalError
 from backup_lib.archive import gz
 from backup_lib.archive.formats import format_of
 from backup_lib.archive.limits import Tally
+from backup_lib.archive.members import Member, TarReader
 from backup_lib.archive.sparse import Hole
-from backup_lib.archive.tar import Member, TarReader
 from backup_lib.errors import DamageError, named
 
 if TYPE_CHECKING:

@@ -12,8 +12,9 @@ from pathlib import Path
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.limits import Tally
+from backup_lib.archive.members import members_in
 from backup_lib.archive.salvage import matches
-from backup_lib.archive.tar import RECORD, Stamp, members_in, plain_stamp
+from backup_lib.archive.tar import RECORD, Stamp, plain_stamp
 from backup_lib.archive.trailer import ReadAt, Trailer
 from backup_lib.errors import DamageError, named, printable
 from backup_lib.model import Entry, Format, Header, Summary

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from backup_lib.archive.extract import Placement, Wish, finish
+from backup_lib.archive.members import Member, TarReader
 from backup_lib.archive.names import inner_path, shown
 from backup_lib.archive.plain import end_of, open_stream
-from backup_lib.archive.tar import Member, Stamp, TarReader
+from backup_lib.archive.tar import Stamp
 from backup_lib.archive.target import Target, Writer
 from backup_lib.errors import DamageError, RestoreError
 from backup_lib.model import Kind

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 
-from backup_lib.archive.tar import RECORD, Member, Stamp, TarReader
+from backup_lib.archive.members import Member, TarReader
+from backup_lib.archive.tar import RECORD, Stamp
 from backup_lib.errors import DamageError
 from backup_lib.model import Entry
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backup_lib.archive.limits import Tally
-from backup_lib.archive.tar import END, RECORD, TarReader, commit_header, header, members_in, padding
+from backup_lib.archive.members import TarReader, members_in
+from backup_lib.archive.tar import END, RECORD, commit_header, header, padding
 from backup_lib.errors import DamageError
 from backup_lib.model import Kind, Source
 
