@@ -167,15 +167,24 @@ def _folders_in(seen: int) -> list[bytes]:
 
 
 def sync_folder(folder: Path | int) -> None:
-    """Make the names in a folder last through a power cut."""
+    """Make the names in a folder last through a power cut, where its file system knows how to."""
     if isinstance(folder, int):
-        os.fsync(folder)
+        _sync_names(folder)
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
+        _sync_names(fd)
     finally:
         os.close(fd)
+
+
+def _sync_names(folder: int) -> None:
+    """Sync an open folder; ``EINVAL`` says that its file system has nothing of the kind."""
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
 
 
 def sync_file_system(folder: int) -> None:

@@ -229,10 +229,10 @@ def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> Non
         for part in _joined(format_manifest(facts, listed(facts.project, entries))):
             _write_whole(file, part)
         os.fsync(file.fileno())
-        os.fsync(fd)
+        filesystem.sync_folder(fd)
         try:
             filesystem.rename_new(draft.path.name, draft.name, fd)
-            os.fsync(fd)
+            filesystem.sync_folder(fd)
             os.replace(manifest, folder / MANIFEST)
         except BaseException:
             if os.path.lexists(manifest) and not os.path.lexists(draft.path):

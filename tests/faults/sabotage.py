@@ -35,7 +35,7 @@ class Sabotage:
 
 _ARCHIVE_GETS_ITS_NAME = """\
             filesystem.rename_new(draft.path.name, draft.name, fd)
-            os.fsync(fd)
+            filesystem.sync_folder(fd)
 """
 _MANIFEST_GETS_ITS_NAME = """\
             os.replace(manifest, folder / MANIFEST)
@@ -56,7 +56,7 @@ SABOTAGES = (
         what="the folder is not synced before the archive's new name is relied on",
         file="store/publish.py",
         old=_ARCHIVE_GETS_ITS_NAME,
-        new=_ARCHIVE_GETS_ITS_NAME.partition("            os.fsync")[0],
+        new=_ARCHIVE_GETS_ITS_NAME.partition("            filesystem.sync_folder")[0],
         job="backup-again",
         kind="power",
     ),
