@@ -21,11 +21,12 @@ from .bench import ROOT, Bench, Reach, record
 from .mutants import Mutant, mutants_of
 from .reviewed import EQUAL
 
-_ARCHIVE = "block gz zst index trailer intake maker reuse writer check extract target replay salvage tar"
+_WRITES = "block gz zst tar index trailer intake maker reuse writer"
+_READS = "members check extract target replay salvage"
 MODULES = (
-    *(f"archive/{name}" for name in _ARCHIVE.split()),
+    *(f"archive/{name}" for name in f"{_WRITES} {_READS}".split()),
     *(f"store/{name}" for name in ("publish", "recover", "ledger", "journal", "manifest")),
-    *("backup", "verify", "restore", "clean"),
+    *("backup", "verify", "agreement", "restore", "clean"),
 )
 ENOUGH = 0.85
 _NOTICED = ("killed", "hung")
