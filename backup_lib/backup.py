@@ -90,6 +90,8 @@ def look(place: Workplace, order: Order) -> Look:
 
     Raises `ProjectError`, `SettingsError`.
     """
+    if order.note != order.note.encode("utf-8", "replace").decode():
+        raise SettingsError("--note takes text in UTF-8")
     scanned = time.time_ns()
     repository = place.repository
     selection, standing = _selected(place)

@@ -95,7 +95,7 @@ class _Cleaning:
         for backup in self._backups:
             if backup.kind == "release" and backup.version and not is_safety(backup.version):
                 versions.setdefault(backup.version, []).append(backup)
-        return [versions[version] for version in sorted(versions, key=semver.Version.parse, reverse=True)]
+        return sorted(versions.values(), key=_newness, reverse=True)
 
     def _safety(self) -> dict[str, Fate]:
         """Keep the newest sound safety backup."""
@@ -142,6 +142,11 @@ class _Cleaning:
         expected = self._place.store.expected(backup)
         proved = expected is not None and self._ledger.proved(backup.name, expected.sha256)
         return verify_backup(self._place, backup, "quick" if proved else "full").sound
+
+
+def _newness(version: list[Backup]) -> tuple[semver.Version, int]:
+    """Return what orders versions: of those that differ only in build metadata, the last made is newer."""
+    return semver.Version.parse(version[-1].version or ""), version[-1].order
 
 
 def _fate(backup: Backup, kept: bool, reason: str) -> Fate:

@@ -1,4 +1,4 @@
-"""Before a restore writes into a folder that is there: what forbids it, and what is swept."""
+"""Before a restore writes: what forbids it, and what is swept in a folder that is there."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +15,16 @@ from backup_lib.archive.target import Target, is_unnamed
 from backup_lib.errors import RestoreError, printable
 from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
 
-__all__ = ["refuse_conflicts", "refuse_taboo", "sweep_beside"]
+__all__ = ["refuse_conflicts", "refuse_ground", "refuse_taboo", "refuse_unheld", "sweep_beside"]
+
+
+def refuse_ground(to: Path, store: Path) -> None:
+    """Refuse a target, there or not, that lies in the store or in the folder of a git repository."""
+    real = Path(os.path.realpath(to))
+    if ".git" in real.parts or real.is_relative_to(os.path.realpath(store)):
+        raise RestoreError(
+            f"the target {printable(to)} lies in the store or a git repository; choose another with --to"
+        )
 
 
 def refuse_conflicts(target: Target, placement: Placement, overwrites: bool, to: Path) -> None:
@@ -47,6 +57,20 @@ def refuse_taboo(placement: Placement, store_path: Path, to: Path) -> None:
             raise RestoreError(
                 f"{printable(path)} would be written into the store or a git repository in {to}; "
                 "restore it into a new folder with --to"
+            )
+
+
+def refuse_unheld(target: Target, placement: Placement, held: Set[bytes], to: Path) -> None:
+    """Refuse to write over what is there, is something else, and is not `held` by the safety backup."""
+    links = dict(placement.links.values())
+    for path in placement.places():
+        if path in held or _kind_at(target, path) is None:
+            continue
+        _, digest = placement.contents.get(path, (0, b""))
+        if not (target.holds(path, digest) or (path in links and target.link_at(path) == links[path])):
+            raise RestoreError(
+                f"{printable(path)} would be overwritten in {to}, and the safety backup does not hold it, "
+                "for a rule leaves it out; move it away, or restore into a new folder with --to"
             )
 
 

@@ -39,14 +39,15 @@ class Terminal:
     """Lines to stderr, and a bar where stderr is a terminal."""
 
     def say(self, line: str) -> None:
-        """Write one line to stderr."""
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
+        """Write one line to stderr, where there is one."""
+        if sys.stderr is not None:
+            sys.stderr.write(f"{line}\n")
+            sys.stderr.flush()
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
         """Show a tqdm bar in bytes; nothing where stderr is not a terminal."""
-        if not sys.stderr.isatty():
+        if sys.stderr is None or not sys.stderr.isatty():
             yield _ignore
             return
         from tqdm import tqdm

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,7 +22,7 @@ from backup_lib.archive.reader import Reader, find_trailer, open_archive, open_f
 from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target
 from backup_lib.archive.wall import Ground
-from backup_lib.backup import Order, back_up
+from backup_lib.backup import Order, back_up, look
 from backup_lib.destination import Destination, opened
 from backup_lib.errors import (
     DamageError,
@@ -32,7 +32,7 @@ from backup_lib.errors import (
     translated,
 )
 from backup_lib.hooks import found_hooks, run_hook
-from backup_lib.merge import refuse_conflicts, refuse_taboo, sweep_beside
+from backup_lib.merge import refuse_conflicts, refuse_ground, refuse_taboo, refuse_unheld, sweep_beside
 from backup_lib.progress import Advance, Console
 from backup_lib.project.version import parse_version, project_version
 from backup_lib.settings import one_of
@@ -114,6 +114,8 @@ class _Job:
     is_managed: bool
     """Whether it has, or had, an index."""
     dry_run: bool
+    held: Set[bytes] | None
+    """In place: the paths that the safety backup holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,14 +151,18 @@ def restore(workplace: Workplace, request: Request) -> Restored:
     backup = None if request.archive else workplace.store.find(request.version)
     path = backup.archive if backup else _named_archive(request)
 
-    def restore_it() -> Restored:
+    def restore_it(held: Set[bytes] | None = None) -> Restored:
         with workplace.store.reading("restore") if backup else nullcontext(), _told_damage(path):
             if backup and not path.exists():
                 raise NoSuchBackupError(f"{backup.name} was removed just now; try again")
-            return _restore_from(workplace, request, path)
+            return _restore_from(workplace, request, path, held)
 
-    in_place = request.in_place and not workplace.dry_run
-    done = _restore_in_place(workplace, restore_it) if in_place else restore_it()
+    if not request.in_place:
+        done = restore_it()
+    elif workplace.dry_run:
+        done = restore_it(_would_be_held(workplace))
+    else:
+        done = _restore_in_place(workplace, restore_it)
     if backup:
         _record(workplace, backup, done)
     done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 3))
@@ -181,13 +187,26 @@ def _named_archive(request: Request) -> Path:
     return request.archive
 
 
-def _restore_in_place(workplace: Workplace, restore_it: Callable[[], Restored]) -> Restored:
+def _restore_in_place(workplace: Workplace, restore_it: Callable[[Set[bytes]], Restored]) -> Restored:
     """Make a safety backup and prove it, restore over the project, and say how to go back."""
     safety = _back_up_for_safety(workplace)
     go_back = f"invoke restore --version {safety.version} --in-place --overwrite always"
     workplace.console.say(f"What is here now is safe in {safety.archive}; to go back: {go_back}")
-    done = restore_it()
+    done = restore_it(_held(safety))
     return msgspec.structs.replace(done, safety=str(safety.archive), go_back=go_back)
+
+
+def _held(safety: Backup) -> Set[bytes]:
+    """Return the paths of all that a safety backup holds."""
+    doing = translated(RestoreError, "reading the safety backup")
+    with doing, open_for_reading(safety.archive) as (read_at, size):
+        reader = open_archive(read_at, size)
+        return frozenset(entry.path for entry in reader.entries()) if reader else frozenset()
+
+
+def _would_be_held(workplace: Workplace) -> Set[bytes]:
+    """Return the paths of all that a safety backup would hold."""
+    return frozenset(source.path for source in look(workplace, Order()).selection.sources)
 
 
 def _back_up_for_safety(workplace: Workplace) -> Backup:
@@ -208,8 +227,10 @@ def _back_up_for_safety(workplace: Workplace) -> Backup:
     return backup
 
 
-def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restored:
+def _restore_from(workplace: Workplace, request: Request, path: Path, held: Set[bytes] | None) -> Restored:
     to = _target_of(workplace, request, path)
+    if request.to is not None:
+        refuse_ground(to, workplace.store.path)
     index = _index_of(path)
     is_ours = _is_ours(workplace, path, index)
     wish = Wish(
@@ -220,7 +241,8 @@ def _restore_from(workplace: Workplace, request: Request, path: Path) -> Restore
     )
     is_managed = not is_ours and request.archive is None and _is_managed(workplace, path)
     with translated(RestoreError, "restoring", folder=to), opened(to, workplace.dry_run) as destination:
-        job = _Job(path, wish, request, destination, workplace.store.path, is_managed, workplace.dry_run)
+        store, dry_run = workplace.store.path, workplace.dry_run
+        job = _Job(path, wish, request, destination, store, is_managed, dry_run, held)
         if is_ours:
             taken = _take_out(job, workplace.console)
         else:
@@ -318,6 +340,8 @@ def _write(job: _Job, plan: _Plan, console: Console) -> list[bytes]:
     if target.merge:
         refuse_conflicts(target, plan.placement, overwrite != "never", to)
         refuse_taboo(plan.placement, job.store, to)
+        if job.held is not None:
+            refuse_unheld(target, plan.placement, job.held, to)
     else:
         job.destination.refuse_without_room(plan.stored, job.path)
     if job.dry_run:

@@ -78,6 +78,11 @@ class _Found:
     """Paths below the store."""
     tag: TagObject | None
 
+    @property
+    def is_nothing(self) -> bool:
+        """Whether there is nothing of it any more."""
+        return not (self.edit or self.archives or self.tag)
+
 
 def undo_release(place: Workplace, given: str | None) -> Undone:
     """Take back the release of a version, the last thing first.
@@ -96,7 +101,7 @@ def undo_release(place: Workplace, given: str | None) -> Undone:
     with place.store.writing("release"):
         case = _case(place, version)
         found = _look(case)
-        if not case.journal.is_empty:
+        if not (case.journal.taken_back and found.is_nothing):
             _act(case, found)
     return _told(case, found, "now")
 
@@ -107,7 +112,7 @@ def _case(place: Workplace, version: str) -> _Case:
 
 def _refuse_unknown(place: Workplace, version: str) -> None:
     journal = _case(place, version).journal
-    if journal.taken_back or not journal.is_empty:
+    if not journal.is_empty:
         return
     if any(backup.version == version for backup in place.store.backups()):
         raise BackupError(
@@ -183,6 +188,8 @@ def _tag(case: _Case) -> TagObject | None:
     found = repository.tag_object(tag)
     if found is None or any(is_tag_of(found, intent) for intent in case.journal.tags):
         return found
+    if case.journal.taken_back:
+        return None
     at = repository.tag_commit(tag) or found.id
     raise ProjectError(
         f"the tag {tag}, now at {at[:12]}, is not the one that the release made; "
@@ -234,7 +241,7 @@ def _manifest(backup: Backup, archive: ArchiveFacts | None) -> bytes:
 
 def _told(case: _Case, found: _Found, done: Literal["now", "would"]) -> Undone:
     journal = case.journal
-    if journal.is_empty:
+    if journal.taken_back and found.is_nothing:
         return Undone(case.version, ())
 
     def when(intents: tuple[Record, ...], is_there: bool) -> When:

@@ -350,3 +350,8 @@ def test_a_hard_link_is_not_given_the_content_of_what_replaced_its_file(
     restored = tmp_path / "to" / "heymarket-endpoint" / "src"
     assert (restored / "a.txt").read_text() == "edited\n"
     assert (restored / "b.txt").read_text() == "original\n"
+
+
+def test_a_note_that_is_no_text_is_refused(project: Path, run: Run) -> None:
+    """The shell gives any bytes."""
+    refused(run("backup", "--note", "a\udcff"), 1, "--note takes text in UTF-8")

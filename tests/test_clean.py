@@ -26,6 +26,13 @@ def test_the_newest_versions_are_kept_in_semantic_order(project: Path, run: Run)
     assert "2 of 5 backups" in outcome.out
 
 
+def test_of_versions_that_differ_in_build_metadata_the_last_made_is_newer(project: Path, run: Run) -> None:
+    """Semantic versioning gives them no order."""
+    archives = back_up(run, "1.1.0+b2", "1.1.0+b1", "1.0.0")
+    assert run("clean", "--keep", "1").code == 0
+    assert [version for version, archive in archives.items() if archive.exists()] == ["1.1.0+b1"]
+
+
 def test_each_fate_is_told_with_its_reason_and_the_bytes_freed(project: Path, run: Run) -> None:
     """A person sees why something stays or goes, before it goes."""
     made = back_up(run, "1.0.0", "2.0.0")

@@ -277,7 +277,7 @@ def test_a_reader_that_goes_away_undoes_nothing(project: Path) -> None:
     """With stdout closed, or a pipe nobody reads, a backup is made all the same and nothing complains."""
     shutil.copy(tasks.__file__, project / "tasks.py")
     environment = os.environ | {"PYTHONPATH": str(Path(tasks.__file__).parent)}
-    for end in (">&-", "| true"):
+    for end in (">&-", "| true", "2>&-", "<&- >&- 2>&-"):
         command = f"set -o pipefail; {sys.executable} -m invoke backup {end}"
         done = subprocess.run(["bash", "-c", command], env=environment, stderr=subprocess.PIPE, check=False)
         assert (done.returncode, done.stderr) == (0, b"")

@@ -189,6 +189,45 @@ def test_in_place_makes_a_safety_backup_and_says_how_to_go_back(
     assert server.read_text() == "broken\n"
 
 
+@pytest.mark.parametrize("more", [(), ("--overwrite", "always"), ("--dry-run",)])
+def test_in_place_writes_over_nothing_that_no_safety_backup_holds(
+    project: Path, run: Run, more: tuple[str, ...]
+) -> None:
+    """A rule that came after the backup keeps a file out of the safety backup: it stays as it is."""
+    data, link = project / "data", project / "data" / "link"
+    data.mkdir()
+    (data / "same").write_text("same\n")
+    (data / "db").write_text("old\n")
+    link.symlink_to("db")
+    run("backup")
+    (project / ".backupignore").write_text("data/\n")
+    arguments = ("restore", "--version", "1.1.0", "--in-place", *more)
+    assert run(*arguments).code == 0
+
+    (data / "db").write_text("new\n")
+    outcome = run(*arguments)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "data/db would be overwritten" in outcome.err.splitlines()[-1]
+    assert (data / "db").read_text() == "new\n"
+    (data / "db").write_text("old\n")
+    link.unlink()
+    link.symlink_to("same")
+    assert "data/link would be overwritten" in run(*arguments).err
+    assert os.readlink(link) == "same"
+
+
+@pytest.mark.parametrize("to", ["backups", "backups/v1.1.0", "backups/v9.9.9", ".git/hooks", "link/new"])
+def test_nothing_is_restored_into_the_store_or_a_repository(
+    archive: Path, project: Path, run: Run, to: str
+) -> None:
+    """Neither into what is there nor as something new, by whatever name."""
+    (project / "link").symlink_to("backups/v1.1.0")
+    before = sorted(project.rglob("*"))
+    outcome = run("restore", "--to", to, "--overwrite", "always")
+    refused(outcome, 1, f"{to} lies in the store or a git repository")
+    assert sorted(project.rglob("*")) == before
+
+
 def test_a_safety_backup_is_not_the_latest(archive: Path, project: Path, run: Run) -> None:
     """What was broken when it was saved does not become what restore brings back by default."""
     run("restore", "--in-place")

@@ -119,6 +119,29 @@ def test_twice_it_says_that_all_is_taken_back(project: Path, run: Run, earlier: 
     assert (state(project), ledger(project)) == (earlier, lines)
 
 
+def test_what_an_undo_could_not_see_the_next_one_takes_back(project: Path, run: Run, earlier: State) -> None:
+    """The line may be on another branch, the tag in another clone; what a person made since stays."""
+    git(project, "checkout", "-q", "-b", "release")
+    run("release")
+    git(project, "commit", "-qam", "Note")
+    tag = git(project, "rev-parse", "refs/tags/v1.1.0")
+    git(project, "tag", "--delete", "v1.1.0")
+    git(project, "checkout", "-q", "-")
+    outcome = undo(run)
+    assert (outcome.code, outcome.out.count("gone before")) == (0, 2), outcome
+
+    git(project, "checkout", "-q", "release")
+    git(project, "tag", "v1.1.0")
+    changelog = (project / "CHANGELOG.md").read_text()
+    assert undo(run).out.splitlines()[0] == "taken back    the line in CHANGELOG.md"
+    assert "Created backup v1.1.0" in changelog
+    assert "Created backup v1.1.0" not in (project / "CHANGELOG.md").read_text()
+    assert git(project, "tag", "--list", "v1.1.0") == "v1.1.0"
+    git(project, "update-ref", "refs/tags/v1.1.0", tag)
+    assert f"the tag v1.1.0 (it was {tag})" in undo(run).out
+    assert (undo(run).out, git(project, "tag", "--list", "v1.1.0")) == ("v1.1.0 is taken back already\n", "")
+
+
 def test_the_older_of_two_releases_is_taken_back_alone(project: Path, run: Run, earlier: State) -> None:
     """What was released later stays as it was."""
     run("release")

@@ -39,6 +39,12 @@ class BlockFormat(Protocol):
 FORMATS: dict[Format, BlockFormat] = {"gz": cast(BlockFormat, gz), "zst": cast(BlockFormat, zst)}
 
 
+_SKIPPED = b"\x2a\x4d\x18"
+"""How a frame without content goes on, with which some writers of zstd begin: RFC 8878, section 3.1.2."""
+
+
 def format_of(start: bytes) -> Format | None:
     """Return the format of a file that starts with these bytes, or None."""
+    if start[:1] and start[0] & 0xF0 == 0x50 and start[1:4] == _SKIPPED:
+        return "zst"
     return next((name for name, form in FORMATS.items() if start.startswith(form.MAGIC)), None)

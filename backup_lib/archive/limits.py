@@ -28,7 +28,7 @@ _COPIES = 3
 _MOST_PIECE = 2 << 20
 """Bytes of tar stream in a block in which nothing begins: ours have half. Many are held at once."""
 _FREE_RECORDS = 2_000_000
-_RECORD = 4
+_RECORD = 8
 """Extended records, and bytes of archive for each more."""
 _NO_LIMIT = 1 << 70
 """Bytes: the size of an archive that may ask for anything."""

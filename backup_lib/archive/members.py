@@ -12,22 +12,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from backup_lib.archive.limits import Tally
-from backup_lib.archive.sparse import PREFIX, Hole, Sparse, map_in_content, map_in_header, map_in_records
+from backup_lib.archive.sparse import PREFIX, Hole, Sparse, Told, map_in_content, map_in_header
 from backup_lib.archive.tar import RECORD, Stamp, checksum
 from backup_lib.errors import DamageError
 from backup_lib.model import Kind
 
 __all__ = ["Member", "TarReader", "members_in"]
 
-_KINDS: dict[bytes, Kind] = {
-    b"0": "file",
-    b"\0": "file",
-    b"7": "file",
-    b"S": "file",
-    b"1": "hardlink",
-    b"2": "symlink",
-    b"5": "directory",
-}
+_KINDS: dict[bytes, Kind] = {b"1": "hardlink", b"2": "symlink", b"5": "directory"}
+"""By the types of headers; every other that is not in `_NONE` is a file, as POSIX asks for."""
+_NONE = frozenset(b"346ADEIMN")
+"""Types that are never restored: devices, fifos, and what vendors say of the disk that was archived."""
+_LABEL = b"V"
+"""The type of a name for the whole archive (GNU tar)."""
 _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
 _MOST_TIME = (1 << 63) * 1_000_000_000 - 1
 _MOST_SIZE = (1 << 63) - 1
@@ -89,7 +86,10 @@ class TarReader:
                 continue
             member = _member(record, extended, self._tally is not None)
             self._left, self._pad = member.size, -member.size % RECORD
-            if extended.sparse or kind == b"S":
+            if kind == _LABEL and self._tally:
+                extended.forget()
+                continue
+            if extended.sparse.found or kind == b"S":
                 member = self._spread(member, record, extended)
             self.count_name(len(member.name) + len(member.link))
             extended.forget()
@@ -161,6 +161,8 @@ class TarReader:
         body = self._exactly(size)
         self._exactly(-size % RECORD)
         _check(record)
+        if self._tally:
+            self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n"))
         extended.found = extended.found or kind != b"g"
         if kind in _LONG:
             extended.long[_LONG[kind]] = body.split(b"\0", 1)[0]
@@ -168,12 +170,10 @@ class TarReader:
             extended.take_global(_pax_records(body))
         else:
             extended.take(_pax_records(body))
-        if self._tally:
-            self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n"))
 
     def _spread(self, member: Member, record: bytes, extended: _Extended) -> Member:
         """Read where the data of a sparse file belongs."""
-        facts = dict(extended.sparse)
+        facts = extended.sparse.facts
         if member.kind != "file" or self._tally is None:
             raise DamageError("a sparse file stands where none belongs")
         if record[156:157] == b"S":
@@ -184,7 +184,7 @@ class TarReader:
             where = map_in_content(self._take)
         else:
             size = _decimal(facts.get(b"size", facts.get(b"realsize", b"")))
-            where = map_in_records(extended.sparse)
+            where = extended.sparse.map
         self._tally.records(len(where))
         self._sparse = Sparse(size, self._left, where)
         name = facts.get(b"name", member.name)
@@ -214,8 +214,7 @@ class _Extended:
     long: dict[bytes, bytes] = field(default_factory=dict)
     """The long names of GNU tar, which those of pax go before."""
     pax: dict[bytes, bytes] = field(default_factory=dict)
-    sparse: list[tuple[bytes, bytes]] = field(default_factory=list)
-    """The records about a sparse file, in order."""
+    sparse: Told = field(default_factory=Told)
 
     def take(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take the records of a pax header: no more are held than are heeded, however many there are."""
@@ -223,7 +222,7 @@ class _Extended:
             if key in _HEEDED:
                 self.pax[key] = value
             elif key.startswith(PREFIX):
-                self.sparse.append((key[len(PREFIX) :], value))
+                self.sparse.take(key[len(PREFIX) :], value)
 
     def take_global(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take the records of a global pax header.
@@ -244,7 +243,7 @@ class _Extended:
         """Make ready for the next member."""
         if self.found:
             self.found = False
-            self.long, self.pax, self.sparse = {}, {}, []
+            self.long, self.pax, self.sparse = {}, {}, Told()
 
 
 def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, memoryview]]:
@@ -287,7 +286,7 @@ def _member(record: bytes, extended: _Extended, of_any: bool) -> Member:
     if record[257:263] == b"ustar\0" and record[345]:
         name = record[345:500].split(b"\0", 1)[0] + b"/" + name
     name = heeded.get(b"path", name)
-    kind = _KINDS.get(letter)
+    kind = None if letter[0] in _NONE else _KINDS.get(letter, "file")
     if kind == "file" and name.endswith(b"/"):
         kind = "directory"
     size = 0 if of_any and letter in _WITHOUT_CONTENT else _number(record[124:136])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from backup_lib.archive.formats import format_of
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.members import Member, TarReader
 from backup_lib.archive.sparse import Hole
-from backup_lib.errors import DamageError, named
+from backup_lib.errors import DamageError, RestoreError, named
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -31,16 +32,26 @@ _BUFFER = 256 << 10
 """Bytes of tar stream that are unpacked at once."""
 
 
+_OTHERS = re.compile(rb"(?P<bzip2>BZh[1-9]1AY&SY)|(?P<xz>\xfd7zXZ\0)|(?P<zip>PK\x03\x04)")
+"""The first bytes of formats that people may take for ours."""
+
+
 @contextmanager
 def open_stream(path: Path, unlimited: bool = False) -> Iterator[TarReader]:
     """Yield a reader of the members of a ``.tar.gz``, ``.tar.zst`` or ``.tar``, told by its first bytes.
 
     From here and from the reader come `DamageError` where it is damaged,
-    and `RestoreError` where it asks for more than most archives of its size do, unless it is `unlimited`.
+    and `RestoreError` where it is of another format, or asks for more than most archives of its size do,
+    unless it is `unlimited`.
     """
     with io.BufferedReader(_Named(path)) as file:
         tally = Tally(os.fstat(file.fileno()).st_size, unlimited)
-        kind = format_of(file.read(4))
+        start = file.read(10)
+        if other := _OTHERS.match(start):
+            raise RestoreError(
+                f"it is packed with {other.lastgroup}, which is not read here; unpack it first"
+            )
+        kind = format_of(start)
         file.seek(0)
         with _decompressed(file, kind) as read:
             if kind:

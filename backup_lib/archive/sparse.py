@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 from backup_lib.errors import DamageError
 
-__all__ = ["PREFIX", "Hole", "Sparse", "map_in_content", "map_in_header", "map_in_records"]
+__all__ = ["PREFIX", "Hole", "Sparse", "Told", "map_in_content", "map_in_header"]
 
 PREFIX = b"GNU.sparse."
 """What the keys of pax records about sparse files begin with."""
@@ -84,6 +84,28 @@ class Sparse:
             yield Hole(self.size - at)
 
 
+@dataclass(slots=True)
+class Told:
+    """What pax records tell of one sparse file: no more is held of them than a map may have."""
+
+    found: bool = False
+    """Whether there were any."""
+    facts: dict[bytes, bytes] = field(default_factory=dict)
+    """The last record of each key, without `PREFIX`."""
+    map: array[int] = field(default_factory=lambda: array("q"))
+    """That of formats 0.0 and 0.1."""
+
+    def take(self, key: bytes, value: bytes) -> None:
+        """Take a record, its key without `PREFIX`; raises `DamageError` where the map is none."""
+        self.found = True
+        if key == b"map" and value:
+            _extend(self.map, map(_decimal, value.split(b",")))
+        elif key in (b"offset", b"numbytes"):
+            _extend(self.map, (_decimal(value),))
+        elif key in (b"major", b"name", b"realsize", b"size"):
+            self.facts[key] = value
+
+
 def map_in_header(record: bytes, read: Callable[[int], bytes], number: Callable[[bytes], int]) -> array[int]:
     """Return the map that an old GNU header begins, and the records after it go on with."""
 
@@ -100,19 +122,6 @@ def map_in_header(record: bytes, read: Callable[[int], bytes], number: Callable[
             if fields[at + _FIELD]:
                 yield number(fields[at : at + _FIELD])
                 yield number(fields[at + _FIELD : at + 2 * _FIELD])
-
-    return _array(numbers())
-
-
-def map_in_records(records: Iterable[tuple[bytes, bytes]]) -> array[int]:
-    """Return the map in pax records, formats 0.0 and 0.1; keys are without `PREFIX`."""
-
-    def numbers() -> Iterator[int]:
-        for key, value in records:
-            if key == b"map" and value:
-                yield from map(_decimal, value.split(b","))
-            elif key in (b"offset", b"numbytes"):
-                yield _decimal(value)
 
     return _array(numbers())
 
@@ -138,10 +147,15 @@ def _decimal(text: bytes) -> int:
 
 
 def _array(numbers: Iterable[int]) -> array[int]:
-    try:
-        found = array("q", islice(numbers, _MOST + 1))
-    except OverflowError:
-        found = None
-    if found is None or len(found) > _MOST:
-        raise DamageError("a sparse file has a map that is none")
+    found = array("q")
+    _extend(found, numbers)
     return found
+
+
+def _extend(found: array[int], numbers: Iterable[int]) -> None:
+    try:
+        found.extend(islice(numbers, _MOST + 1 - len(found)))
+    except OverflowError:
+        raise DamageError("a sparse file has a map that is none") from None
+    if len(found) > _MOST:
+        raise DamageError("a sparse file has a map that is none")

@@ -15,13 +15,13 @@ __all__ = ["Journal", "journal_of"]
 
 @dataclass(frozen=True, slots=True)
 class Journal:
-    """What was to be made of one version since all of it was last taken back, each oldest first."""
+    """What was to be made of one version before all of it was taken back, each oldest first."""
 
     tags: tuple[Record, ...]
     archives: tuple[Record, ...]
     notes: tuple[Record, ...]
     taken_back: bool
-    """Whether there was more before, which was taken back."""
+    """Whether an undo took back all that it saw: there may be more in another clone, or on another branch."""
 
     @property
     def is_empty(self) -> bool:
@@ -30,12 +30,19 @@ class Journal:
 
 
 def journal_of(ledger: Ledger, version: str) -> Journal:
-    """Return the journal of a version."""
-    acts = [record for _, record in ledger.records if record.version == version]
-    ends = [place for place, record in enumerate(acts, 1) if record.act == "undone"]
-    since = acts[ends[-1] if ends else 0 :]
+    """Return the last journal of a version, an empty one where there was none."""
+    intents: list[Record] = []
+    taken_back = False
+    for _, record in ledger.records:
+        if record.version != version:
+            continue
+        if record.act == "undone":
+            taken_back = bool(intents)
+        elif record.act in ("tag", "release", "note"):
+            intents = [record] if taken_back else [*intents, record]
+            taken_back = False
 
     def intended(act: str) -> tuple[Record, ...]:
-        return tuple(record for record in since if record.act == act)
+        return tuple(record for record in intents if record.act == act)
 
-    return Journal(intended("tag"), intended("release"), intended("note"), bool(ends))
+    return Journal(intended("tag"), intended("release"), intended("note"), taken_back)

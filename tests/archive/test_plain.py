@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import os
 import stat
 import subprocess
@@ -258,8 +260,8 @@ def test_a_link_in_the_target_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_what_is_never_restored_is_named(tmp_path: Path) -> None:
-    """Devices, fifos and unknown types are skipped by name; set-user-ID bits are dropped."""
-    letters = {"fifo": tarfile.FIFOTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE, "odd": b"Q"}
+    """Devices, fifos and parts of other archives are skipped by name; set-user-ID bits are dropped."""
+    letters = {"fifo": tarfile.FIFOTYPE, "char": tarfile.CHRTYPE, "block": tarfile.BLKTYPE, "odd": b"M"}
     archive = made(
         tmp_path,
         *(member(name, letter) for name, letter in letters.items()),
@@ -353,6 +355,32 @@ def test_every_changed_byte_of_a_plain_archive(tmp_path: Path) -> None:
         with contextlib.suppress(BackupError):
             restore_plain(archive, tmp_path / "to" / str(at))
         data[at] ^= 1
+
+
+def test_a_skippable_frame_comes_first(tmp_path: Path) -> None:
+    """Some who pack zstd side by side begin with one."""
+    data = zstandard.compress(member("f", content=b"x") + bytes(1024))
+    (tmp_path / "parallel").write_bytes(b"\x5e\x2a\x4d\x18\4\0\0\0abcd" + data)
+    restore_plain(tmp_path / "parallel", tmp_path / "to")
+    assert (tmp_path / "to" / "f").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
+def test_other_formats_are_named(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
+    """They are not damaged."""
+    (tmp_path / "other").write_bytes(pack(b"x" * 1000))
+    with pytest.raises(RestoreError, match=r"packed with (bzip2|xz)"):
+        restore_plain(tmp_path / "other", tmp_path / "to")
+
+
+def test_a_label_of_the_archive_is_no_file(tmp_path: Path) -> None:
+    """GNU tar -V begins with one."""
+    archive, folder = tmp_path / "labelled.tar", tmp_path / "from"
+    folder.mkdir()
+    (folder / "f").write_text("x")
+    subprocess.run(["tar", "-C", folder, "-V", "label", "-cf", archive, "f"], check=True)
+    restore_plain(archive, tmp_path / "to")
+    assert os.listdir(tmp_path / "to") == ["f"]
 
 
 def test_bombs_of_headers(tmp_path: Path) -> None:

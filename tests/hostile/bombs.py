@@ -120,6 +120,9 @@ def _headers() -> Iterator[tuple[str, Callable[[], bytes]]]:
     large = bytes(pax((b"comment", bytes((1 << 20) - 100))))
     numbers = bytes(Made(b"s", b"x", b"30 GNU.sparse.numbytes=000000\n" * 30_000))
     yield "records of extended headers", lambda: again_and_again(b"", small, 500)
+    yield "regions of a sparse file that never comes", lambda: again_and_again(b"", numbers, 500)
+    short = Made(b"s", b"x", pax_record(b"GNU.sparse.numbytes", b"00") * 40_000)
+    yield "many regions in few bytes", lambda: wrapped(bytes(short) * 39 + bytes(file(b"a", b"")), ".tar.gz")
     yield "large extended headers", lambda: again_and_again(b"", large, 4000)
     yield "long names before nothing", lambda: again_and_again(b"", bytes(long_name(b"n" * 900_000)), 4000)
     yield (

@@ -14,8 +14,8 @@ def act(what: str, version: str = "1.1.0", archive: str = "") -> Record:
     return Record(time="2026-11-22T21:45:00Z", act=what, archive=archive, version=version)
 
 
-def test_it_holds_what_was_intended_since_the_last_undo(tmp_path: Path) -> None:
-    """Other versions and other acts do not count; what was taken back is past."""
+def test_it_holds_what_was_intended_until_all_was_taken_back(tmp_path: Path) -> None:
+    """Other versions and other acts do not count; what is intended after that begins another."""
     first, archive, again = act("tag"), act("release", archive="v1.1.0/a.tar.gz"), act("note")
     ledger.append(
         tmp_path, first, act("tag", "1.0.0"), archive, act("publish"), act("undone", "1.0.0"), again
@@ -25,10 +25,11 @@ def test_it_holds_what_was_intended_since_the_last_undo(tmp_path: Path) -> None:
 
     ledger.append(tmp_path, act("undone"))
     past = journal_of(ledger.read(tmp_path), "1.1.0")
-    assert past == Journal((), (), (), taken_back=True)
-    assert past.is_empty
+    assert past == Journal((first,), (archive,), (again,), taken_back=True)
+    ledger.append(tmp_path, act("undone"), act("publish"))
+    assert journal_of(ledger.read(tmp_path), "1.1.0") == past
     ledger.append(tmp_path, again)
-    assert journal_of(ledger.read(tmp_path), "1.1.0") == Journal((), (), (again,), taken_back=True)
+    assert journal_of(ledger.read(tmp_path), "1.1.0") == Journal((), (), (again,), taken_back=False)
 
 
 def test_an_empty_ledger_has_an_empty_one(tmp_path: Path) -> None:
