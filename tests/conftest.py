@@ -8,10 +8,14 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from invoke import Program
 from support import Outcome, Run, git
 
 import tasks
+
+settings.register_profile("patient", settings(deadline=None))  # a busy machine fails no test
+settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -34,16 +34,12 @@ def cut(sources: Iterable[Source]) -> Iterator[list[Source]]:
     block: list[Source] = []
     length = 0
     for source in sources:
-        large = source.size > LARGE
         more = RECORD + source.size + -source.size % RECORD
-        if block and (large or length + more > MOST or (length >= LEAST and _cuts(source.path))):
+        if block and (length + more > MOST or (length >= LEAST and _cuts(source.path))):
             yield block
             block, length = [], 0
         block.append(source)
         length += more
-        if large:
-            yield block
-            block, length = [], 0
     if block:
         yield block
 

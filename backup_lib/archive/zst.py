@@ -54,12 +54,9 @@ def unpack(block: bytes, size: int) -> bytes:
     try:
         if zstandard.frame_content_size(block) != size:
             raise DamageError("its zstd header states another size")
-        data = zstandard.ZstdDecompressor().decompress(block, max_output_size=size, allow_extra_data=False)
+        return zstandard.ZstdDecompressor().decompress(block, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamageError("its compressed data is damaged") from error
-    if len(data) != size:
-        raise DamageError("its size is wrong")
-    return data
 
 
 def salvage(block: bytes, size: int) -> bytes:

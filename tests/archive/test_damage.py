@@ -361,6 +361,26 @@ def test_salvage_takes_no_more_than_it_should(format: Format) -> None:
         FORMATS[format].unpack(packed + packed, 8 << 20)
 
 
+@pytest.mark.parametrize("format", NAMES)
+def test_salvage_reads_up_to_the_damage(format: Format) -> None:
+    """Of a block that is damaged, all that stands before is read, but for what zstd packs together."""
+    data = b"".join(b"%d\n" % (number * 7919 % 100_003) for number in range(60_000))
+    packed = bytearray(FORMATS[format].pack(data, "normal"))
+    at = len(packed) * 3 // 4
+    packed[at : at + 64] = bytes(64)
+    found = FORMATS[format].salvage(bytes(packed), len(data))
+    same = next(
+        (at for at, pair in enumerate(zip(found, data, strict=False)) if len(set(pair)) > 1), len(found)
+    )
+    assert same > len(data) // 3
+
+
+@pytest.mark.parametrize("length", range(25))
+def test_the_start_of_a_member_may_be_cut(length: int) -> None:
+    """What is too short to state its length is no block of ours."""
+    assert gz.is_block(gz.pack(b"data", "fast")[:length]) == (length >= 20)
+
+
 @pytest.mark.parametrize("size", [1000, 1 << 50])
 def test_a_frame_that_states_another_size_is_not_unpacked(size: int) -> None:
     """A zstd frame says how large it is: no memory is set aside for more than the index says."""

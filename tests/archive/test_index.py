@@ -187,7 +187,17 @@ def test_records_out_of_order_are_damage(order: list[int]) -> None:
 @pytest.mark.parametrize("length", [2**26 + 1, 2**31, 2**32 - 1])
 def test_giant_lengths_are_refused(length: int) -> None:
     """A record that says it is huge is refused before anything of it is gathered."""
-    assert damaged(index_of(struct.pack("<cI", b"H", length) + bytes(100)))
+    for letter in (b"H", b"B"):
+        with pytest.raises(DamageError, match="a record that is none"):
+            read(index_of(struct.pack("<cI", letter, length) + bytes(100)))
+
+
+def test_a_block_has_no_more_entries_than_fit() -> None:
+    """Each takes a header record at least: more of them are refused before they are unpacked."""
+    entries = [(0, b"%d" % number, "directory", 0) for number in range(3)]
+    for size, fits in ((3 * 512, True), (3 * 512 - 1, False)):
+        body = msgspec.msgpack.encode((1, size, 0, entries))
+        assert damaged(packed(BODIES[0], (b"B", body), BODIES[2])) != fits
 
 
 @pytest.mark.parametrize(

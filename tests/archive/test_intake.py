@@ -291,6 +291,15 @@ def test_a_small_file_that_became_huge(root: Path) -> None:
     assert [(problem.path, problem.kind) for problem in archived(root, sources)[1]] == [(b"m", "unreadable")]
 
 
+def test_a_file_that_begins_with_a_hole(root: Path) -> None:
+    """It changed just now: whoever writes to it is waited for. It is read from its start all the same."""
+    with (root / "m").open("wb") as file:
+        file.seek(1 << 16)
+        file.write(b"data")
+    archived(root, scan(root))
+    assert restored(root, b"m") == bytes(1 << 16) + b"data"
+
+
 def unreadable(monkeypatch: pytest.MonkeyPatch, *paths: bytes) -> None:
     """Make files unreadable, even for root."""
     real = os.open

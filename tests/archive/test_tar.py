@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.members import TarReader, members_in
-from backup_lib.archive.tar import END, RECORD, commit_header, header, padding
+from backup_lib.archive.tar import END, RECORD, Stamp, commit_header, header, padding, plain_stamp
 from backup_lib.errors import DamageError
 from backup_lib.model import Kind, Source
 
@@ -76,6 +76,8 @@ def test_a_header_reads_back_as_it_was(
         (b"n" * 101, {}, 0, {b"path"}),
         (b"p" * 155 + b"/" + b"n" * 100, {}, 0, set()),
         (b"p" * 156 + b"/" + b"n" * 99, {}, 0, {b"path"}),
+        (b"p/" + b"n" * 100, {}, 0, set()),
+        (b"p" * 10 + b"/" + b"q" * 50 + b"/" + b"n" * 50, {}, 0, set()),
         (b"\xff", {}, 0, set()),
         (b"\xff" * 101, {}, 0, {b"path", b"hdrcharset"}),
         (b"a", {"uid": 0o7777777}, 0, set()),
@@ -99,6 +101,25 @@ def test_extended_only_where_needed(
         found = {line.split(b" ", 1)[1].split(b"=")[0] for line in body.splitlines()}
     assert found == records
     assert len(data) == RECORD or records
+    [(member, _)] = members_in(data)
+    assert member.name == name
+
+
+@pytest.mark.parametrize("kind", ["file", "directory", "symlink", "hardlink"])
+@pytest.mark.parametrize("name", [b"a", b"n" * 99, b"p/" + b"n" * 99, b"p" * 155 + b"/n"])
+def test_a_plain_header_is_known_without_reading_it(kind: Kind, name: bytes) -> None:
+    """It has the stamp that the reader finds; of a header with any byte changed nothing else is ever said."""
+    link = b"link" if "link" in kind else b""
+    size = 7 if kind == "file" else 0
+    entry = (name, kind, size, link)
+    data = header(name, replace(SOURCE, kind=kind, mode=0o4751, mtime_ns=10**18), size, link)
+    assert plain_stamp(data, entry) == Stamp(0o4751, 10**18)
+    for at in range(RECORD):
+        changed = bytearray(data)
+        changed[at] ^= 1
+        assert plain_stamp(bytes(changed), entry) is None
+    for other in ((name + b"a", *entry[1:]), (*entry[:2], size + 1, link), (*entry[:3], link + b"a")):
+        assert plain_stamp(data, other) is None
 
 
 def test_extended_records_state_their_own_length() -> None:

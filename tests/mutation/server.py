@@ -19,7 +19,7 @@ _LOADED = (
     *("tqdm", "semver", "pathspec", "re2", "sqlite3", "tarfile", "concurrent.futures.thread"),
 )
 _MOST_MEMORY = 6 << 30
-_MOST_WAIT = 900
+_MOST_WAIT = 240
 """Seconds by the clock, for what waits for ever and takes no processor time."""
 
 
