@@ -74,7 +74,7 @@ def mutant_of(module: str, change: str) -> Mutant:
 
 def test_a_change_that_matters_is_noticed(bench: Bench) -> None:
     """A journal that heeds the acts of all versions but the one asked for fails its test, which is named."""
-    mutant = mutant_of("backup_lib/store/journal.py", "record.version == version → record.version != version")
+    mutant = mutant_of("backup_lib/store/journal.py", "record.version != version → record.version == version")
     verdict, test = bench.face(mutant, ["tests/store/test_journal.py"])
     assert verdict == "killed"
     assert test.startswith("tests/store/test_journal.py::")

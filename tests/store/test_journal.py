@@ -1,4 +1,4 @@
-"""The journal is what the ledger says that releases of a version set out to do, up to where it was taken back."""
+"""The journal is what releases of a version set out to do, up to where it was taken back."""
 
 from __future__ import annotations
 
