@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
@@ -22,7 +21,6 @@ from backup_lib.archive.reader import Reader, find_trailer, open_archive, open_f
 from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target
 from backup_lib.archive.wall import Ground
-from backup_lib.backup import Order, back_up, look
 from backup_lib.destination import Destination, opened
 from backup_lib.errors import (
     DamageError,
@@ -34,12 +32,11 @@ from backup_lib.errors import (
 from backup_lib.hooks import found_hooks, run_hook
 from backup_lib.merge import refuse_conflicts, refuse_ground, refuse_taboo, refuse_unheld, sweep_beside
 from backup_lib.progress import Advance, Console
-from backup_lib.project.version import parse_version, project_version
+from backup_lib.safety import back_up_for_safety, held_by, would_be_held
 from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import now
-from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
 
 __all__ = ["Overwrite", "Request", "Restored", "parse_overwrite", "restore"]
@@ -160,7 +157,7 @@ def restore(workplace: Workplace, request: Request) -> Restored:
     if not request.in_place:
         done = restore_it()
     elif workplace.dry_run:
-        done = restore_it(_would_be_held(workplace))
+        done = restore_it(would_be_held(workplace))
     else:
         done = _restore_in_place(workplace, restore_it)
     if backup:
@@ -189,42 +186,11 @@ def _named_archive(request: Request) -> Path:
 
 def _restore_in_place(workplace: Workplace, restore_it: Callable[[Set[bytes]], Restored]) -> Restored:
     """Make a safety backup and prove it, restore over the project, and say how to go back."""
-    safety = _back_up_for_safety(workplace)
+    safety = back_up_for_safety(workplace)
     go_back = f"invoke restore --version {safety.version} --in-place --overwrite always"
     workplace.console.say(f"What is here now is safe in {safety.archive}; to go back: {go_back}")
-    done = restore_it(_held(safety))
+    done = restore_it(held_by(safety))
     return msgspec.structs.replace(done, safety=str(safety.archive), go_back=go_back)
-
-
-def _held(safety: Backup) -> Set[bytes]:
-    """Return the paths of all that a safety backup holds."""
-    doing = translated(RestoreError, "reading the safety backup")
-    with doing, open_for_reading(safety.archive) as (read_at, size):
-        reader = open_archive(read_at, size)
-        return frozenset(entry.path for entry in reader.entries()) if reader else frozenset()
-
-
-def _would_be_held(workplace: Workplace) -> Set[bytes]:
-    """Return the paths of all that a safety backup would hold."""
-    return frozenset(source.path for source in look(workplace, Order()).selection.sources)
-
-
-def _back_up_for_safety(workplace: Workplace) -> Backup:
-    found = project_version(workplace.root, workplace.repository)
-    core = parse_version(found[0]).finalize_version() if found else "0.0.0"
-    version = f"{core}-safety.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-    made = back_up(workplace, Order(version, note="made before a restore in place"))
-    if not made.complete:
-        raise RestoreError(
-            f"the safety backup lacks {printable(made.problems[0].path)} ({made.problems[0].reason}); "
-            "nothing was restored: make the file readable, or restore with --to"
-        )
-    backup = workplace.store.find(version)
-    with workplace.store.reading("restore"):
-        verified = verify_backup(workplace, backup, "full")
-    if not verified.sound:
-        raise DamageError(f"the safety backup is damaged, so nothing was restored: {verified.findings[0]}")
-    return backup
 
 
 def _restore_from(workplace: Workplace, request: Request, path: Path, held: Set[bytes] | None) -> Restored:
