@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pathspec
 import pytest
-from support import Run, archive_of, git, refused, setting
+from support import Run, archive_of, git, refused, setting, unreadable
 
 from backup_lib.store.local import LocalStore
 
@@ -187,6 +187,18 @@ def test_in_place_makes_a_safety_backup_and_says_how_to_go_back(
     assert command[:2] == ["invoke", "restore"]
     assert run(*command[1:]).code == 0
     assert server.read_text() == "broken\n"
+
+
+def test_in_place_wants_a_safety_backup_that_lacks_nothing(archive: Path, project: Path, run: Run) -> None:
+    """A file that cannot be read is named, not the fifo that no backup holds; nothing is written over."""
+    os.mkfifo(project / "fifo")
+    server = project / "src" / "server.js"
+    (project / "src" / "app.config.js").write_text("changed\n")
+    with unreadable(server):
+        outcome = run("restore", "--in-place")
+    assert outcome.code == 1
+    assert "the safety backup lacks src/server.js (" in outcome.err
+    assert (project / "src" / "app.config.js").read_text() == "changed\n"
 
 
 @pytest.mark.parametrize("more", [(), ("--overwrite", "always"), ("--dry-run",)])
