@@ -389,6 +389,15 @@ def test_a_frame_that_states_another_size_is_not_unpacked(size: int) -> None:
         zst.unpack(frame, 999)
 
 
+def test_a_trailer_may_stand_at_the_first_byte() -> None:
+    """It is found wherever the seek table says; whoever reads the index it tells of finds none."""
+    trailer = Trailer(0, 9, bytes(32))
+    tail = b"".join(zst.tail(trailer, b"", []))
+    alone = tail[tail.index(trailer.to_bytes()) :]
+    assert zst.find_trailer(lambda at, length: alone[at : at + length], len(alone)) == trailer
+    assert zst.find_trailer(lambda at, length: alone[at + 1 :][:length], len(alone) - 1) is None
+
+
 @pytest.mark.parametrize("format", NAMES)
 def test_more_effort_makes_smaller_blocks(format: Format) -> None:
     """Each level makes our own modules smaller than the one before it, and they come out the same."""
