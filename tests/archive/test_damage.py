@@ -389,6 +389,16 @@ def test_a_frame_that_states_another_size_is_not_unpacked(size: int) -> None:
         zst.unpack(frame, 999)
 
 
+@pytest.mark.parametrize("format", NAMES)
+def test_an_index_of_many_pieces_is_read_whole(format: Format) -> None:
+    """It is carried, and read, in pieces."""
+    index = os.urandom(3 << 20)
+    trailer = Trailer(100, len(index), sha256(index).digest())
+    data = bytes(100) + b"".join(FORMATS[format].tail(trailer, index, []))
+    pieces = FORMATS[format].payload(lambda at, length: data[at : at + length], trailer)
+    assert b"".join(pieces) == index
+
+
 def test_a_trailer_may_stand_at_the_first_byte() -> None:
     """It is found wherever the seek table says; whoever reads the index it tells of finds none."""
     trailer = Trailer(0, 9, bytes(32))
