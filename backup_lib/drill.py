@@ -12,6 +12,7 @@ from pathlib import Path
 from backup_lib.archive.extract import Wish, extract, place
 from backup_lib.archive.reader import Reader
 from backup_lib.archive.target import Target
+from backup_lib.errors import StoreError, reason_of
 from backup_lib.filesystem import OPEN_DIRECTORY, remove_tree
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
@@ -19,11 +20,23 @@ from backup_lib.progress import Advance
 __all__ = ["restore_differences"]
 
 
-def restore_differences(reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
+def restore_differences(archive: Path, reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
     """Restore all of an archive and return what is not on disk as the index has it: path and what is wrong.
 
-    Raises `DamageError` where it cannot be restored, `OSError` where the scratch folder fails.
+    Raises `DamageError` or `RestoreError` where it cannot be restored, `OSError` where it cannot be read,
+    `StoreError` where the scratch folder fails: that tells nothing of the archive.
     """
+    try:
+        return _differences(reader, advance)
+    except OSError as error:
+        if error.filename == os.fspath(archive):
+            raise
+        reason = reason_of(error, tempfile.tempdir or "")
+        advice = "free some room there, or let TMPDIR name another folder"
+        raise StoreError(f"the restore test failed: {reason}; {advice}") from error
+
+
+def _differences(reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
     placement = place(reader, Wish(outside_links=True, unlimited=True))
     with _scratch_folder() as folder:
         target = Target(folder, merge=False)

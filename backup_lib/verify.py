@@ -18,7 +18,6 @@ from backup_lib.archive.plain import hash_members, open_stream, read_members
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.drill import restore_differences
 from backup_lib.errors import (
-    BackupError,
     DamageError,
     NoSuchBackupError,
     RestoreError,
@@ -117,7 +116,10 @@ class _Case:
 
 
 def verify_backup(place: Workplace, backup: Backup, depth: Depth, unlimited: bool = False) -> Verified:
-    """Verify one backup of the store and leave the proof in the ledger; what cannot be read is a finding."""
+    """Verify one backup of the store and leave the proof in the ledger; what cannot be read is a finding.
+
+    Raises `StoreError` where a restore test cannot be made; that is no proof of anything.
+    """
     began = time.monotonic()
     case = _Case(place, backup, backup.name, depth, unlimited)
     try:
@@ -138,7 +140,7 @@ def verify_backup(place: Workplace, backup: Backup, depth: Depth, unlimited: boo
     return msgspec.structs.replace(verified, recorded=recorded)
 
 
-def verify_archive(place: Workplace, path: Path, depth: Depth, unlimited: bool = False) -> Verified:
+def verify_archive(place: Workplace, path: Path, depth: Depth, unlimited: bool) -> Verified:
     """Verify any archive by its path; nothing is recorded.
 
     Raises `NoSuchBackupError`, `StoreError`, and `RestoreError` where one that was not published here
@@ -314,9 +316,9 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
 
 def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
     try:
-        for path, what in restore_differences(reader, advance):
+        for path, what in restore_differences(case.backup.archive, reader, advance):
             case.find(what, path)
-    except BackupError as error:
+    except (DamageError, RestoreError) as error:
         case.find(f"it cannot be restored: {error}")
 
 

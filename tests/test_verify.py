@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import resource
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,10 @@ from support import Run, archive_of, git, refused, unreadable
 from backup_lib.archive.check import Checked, check_archive
 from backup_lib.archive.reader import Reader
 from backup_lib.errors import DamageError
+from backup_lib.progress import Silent
+from backup_lib.settings import Settings
+from backup_lib.verify import verify_draft
+from backup_lib.workplace import Workplace
 
 
 @pytest.fixture
@@ -173,6 +181,64 @@ def test_a_commit_that_is_gone_is_reported(archive: Path, project: Path, run: Ru
     assert "is not in this repository" in damaged(run)
 
 
+def test_a_repository_with_long_names_of_commits(project: Path, run: Run) -> None:
+    """git may name commits and files by SHA-256."""
+    shutil.rmtree(project / ".git")
+    git(project, "init", "--object-format=sha256")
+    git(project, "add", "-A")
+    git(project, "commit", "-m", "First")
+    run("backup")
+    outcome = run("verify")
+    assert outcome.code == 0
+    assert "as committed" in outcome.out
+
+
+def test_a_daily_backup_is_called_by_its_day(project: Path, run: Run) -> None:
+    """It may have no version."""
+    (project / "package.json").unlink()
+    git(project, "commit", "-am", "No version")
+    name = archive_of(run("backup", "--daily", "--json")).name
+    outcome = run("verify")
+    assert outcome.code == 0
+    assert f"\n  {name[:10]} (" in outcome.out
+
+
+def test_a_garbled_manifest_is_reported_at_any_depth(archive: Path, run: Run) -> None:
+    """Its line is told."""
+    manifest = archive.parent / "MANIFEST.txt"
+    manifest.write_bytes(manifest.read_bytes().replace(b"# Size: ", b"# Mass: "))
+    for depth in ("quick", "full", "restore"):
+        assert "its manifest is damaged: MANIFEST.txt line" in damaged(run, "--depth", depth)
+
+
+def test_a_restore_test_that_has_no_room_proves_nothing(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """That is no damage: it ends with one line, and the ledger stays as it is."""
+    (project / "large.bin").write_bytes(bytes(range(256)) * 4000)
+    archive = archive_of(run("backup", "--json"))
+    ledger = archive.parent.parent / "ledger.jsonl"
+    before = ledger.read_bytes()
+    with files_of_at_most(1 << 19):
+        outcome = run("verify", "--depth", "restore")
+    refused(outcome, 1, "the restore test failed: File too large")
+    assert "let TMPDIR name another folder" in outcome.err
+    assert ledger.read_bytes() == before
+    with files_of_at_most(1 << 19):
+        assert run("verify").code == 0
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
 def test_files_that_git_converts_are_not_called_damaged(project: Path, run: Run) -> None:
     """Line endings that git changes on checkout do not hash to the blob, and that is said."""
     (project / ".gitattributes").write_text("*.bat text eol=crlf\n")
@@ -204,7 +270,8 @@ def test_any_archive_can_be_verified_by_its_path(archive: Path, run: Run, tmp_pa
     """An archive outside the store is verified by its index; the ledger does not care."""
     copy = tmp_path / "copy.tar.gz"
     shutil.copy(archive, copy)
-    assert run("verify", "--archive", str(copy)).code == 0
+    outcome = run("verify", "--archive", str(copy), "--json")
+    assert (outcome.code, outcome.json["result"]["recorded"]) == (0, False)
     copy.write_bytes(copy.read_bytes()[:-1])
     damaged(run, "--archive", str(copy))
     refused(run("verify", "--archive", "nowhere.tar.gz"), 10, "nowhere.tar.gz")
@@ -246,6 +313,24 @@ def test_an_archive_and_manifest_replaced_together_are_reported(archive: Path, r
 
     for depth in ("quick", "full"):
         assert "its SHA-256 is" in damaged(run, "--version", "1.1.0", "--depth", depth)
+
+
+def test_another_archive_in_the_place_of_a_daily_one_is_reported(archive: Path, run: Run) -> None:
+    """The ledger knows each daily backup of that name; this is none of them."""
+    daily = archive_of(run("backup", "--daily", "--json"))
+    shutil.copy(archive, daily)
+
+    assert "it took the place of another" in damaged(run, "--version", daily.name[:10])
+
+
+def test_a_draft_is_what_was_written(archive: Path, project: Path) -> None:
+    """An archive that is whole in itself is none of ours, unless its bytes are those that were written."""
+    place = Workplace(project, Settings(), Silent())
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    assert verify_draft(place, archive, archive.name, digest).sound
+    [finding] = verify_draft(place, archive, archive.name, "0" * 64).findings
+    assert finding.damage
+    assert f"its SHA-256 is {digest}, but {'0' * 64} was written" in str(finding)
 
 
 def test_what_nothing_is_recorded_of_is_not_called_proved(project: Path, run: Run, tmp_path: Path) -> None:

@@ -347,7 +347,8 @@ def _disordered(reader: Reader) -> Iterator[Flaw]:
     before: list[bytes] = []
     for number, entry in enumerate(reader.entries()):
         parts = entry.path.split(b"/") if entry.path else []
-        if (number and parts <= before) or b".." in parts or b"." in parts or (number and b"" in parts):
+        is_name = not (b".." in parts or b"." in parts or b"" in parts or b"\0" in entry.path)
+        if (number and parts <= before) or not is_name:
             yield Flaw(entry.path, "it stands where no entry of that name belongs")
         before = parts
         if entry.path in linked and entry.kind == "file":

@@ -13,13 +13,16 @@ import pytest
 from msgspec.structs import replace
 
 from backup_lib.archive import gz, zst
+from backup_lib.archive.block import PIECE
 from backup_lib.archive.check import Checked, check_archive
+from backup_lib.archive.extract import Wish, place
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import IndexWriter
-from backup_lib.archive.reader import Reader, open_archive
-from backup_lib.archive.tar import END, header
+from backup_lib.archive.reader import GIANT, Reader, open_archive
+from backup_lib.archive.salvage import legible
+from backup_lib.archive.tar import END, RECORD, header
 from backup_lib.archive.trailer import Trailer
-from backup_lib.errors import DamageError
+from backup_lib.errors import DamageError, RestoreError
 from backup_lib.model import Block, Counts, Entry, Format, Header, Level, Source, Summary
 
 from .trees import FORMATS as NAMES
@@ -216,6 +219,7 @@ def forged(blocks: list[tuple[bytes, int, tuple[Entry, ...]]], gap: bytes = b"",
 
 
 FILE = Entry(b"a", "file", 0, sha256(b"").digest(), b"", "")
+TOP = Entry(b"", "directory", 0, b"", b"", "")
 ENDING = (gz.pack(END, "fast"), len(END), ())
 
 
@@ -327,12 +331,53 @@ def test_entries_far_apart_are_out_of_order(names: tuple[bytes, bytes], told: st
     assert (told in found) if told else not found
 
 
+@pytest.mark.parametrize("last", [0, 1])
+def test_a_giant_file_is_checked_whole(last: int) -> None:
+    """Its blocks are read side by side; each byte of them counts once, and the file has its SHA-256."""
+    size = (GIANT + 2) << 20
+    giant = replace(FILE, size=size, digest=sha256(bytes(size)).digest())
+    blocks = [(gz.pack(header(b"demo/a", SOURCE, size, b""), "fast"), RECORD, (giant,))]
+    pieces = [(gz.pack(bytes(PIECE), "fast"), PIECE, ())] * (GIANT + 1)
+    end = (gz.pack(bytes([last]) * PIECE, "fast"), PIECE, ())
+    data = forged([*blocks, *pieces, end, ENDING], files=1, bytes=size)
+    steps: list[int] = []
+    reader = reader_of(data)
+    checked = check_archive(reader, steps.append)
+    assert (checked.sha256, sum(steps)) == (sha256(data).digest(), reader.trailer.offset)
+    assert [flaw.path for flaw in checked.flaws] == [b"a"] * last
+
+
+@pytest.mark.parametrize("name", [b"../a", b"b/../a", b"b/..", b"..", b"./a", b".", b"b//a", b"/a", b"a\0b"])
+def test_names_that_none_may_have(name: bytes) -> None:
+    """With every digest right, and a member of that name, an entry that leads elsewhere is a flaw."""
+    data = header(b"demo/" + name, SOURCE, 0, b"")
+    top = (gz.pack(header(b"demo", replace(SOURCE, kind="directory"), 0, b""), "fast"), 512, (TOP,))
+    block = (gz.pack(data, "fast"), len(data), (replace(FILE, path=name),))
+    assert flaws(forged([top, block, ENDING], files=1))
+    assert flaws(forged([block, ENDING], files=1))
+    plain = (gz.pack(header(b"demo/a", SOURCE, 0, b""), "fast"), 512, (FILE,))
+    assert flaws(forged([top, plain, ENDING], files=1)) == ""
+
+
 def test_a_block_that_follows_a_small_file() -> None:
     """Nothing runs on after a small file: what comes then is not its content."""
     data = header(b"demo/a", SOURCE, 0, b"")
     small = (gz.pack(data, "fast"), len(data), (FILE,))
     assert flaws(forged([small, ENDING], files=1)) == ""
     assert "nothing that the index knows" in flaws(forged([small, (ENDING[0], 1024, ()), ENDING], files=1))
+
+
+@pytest.mark.parametrize("count", [50, 100])
+def test_folders_that_are_no_entries_count(count: int) -> None:
+    """Each folder above an entry takes memory, though the index does not name it."""
+    names = [b"%03d/" % number + b"d/" * 1000 + b"f" for number in range(count)]
+    entries = tuple(replace(FILE, path=name) for name in names)
+    reader = reader_of(forged([(gz.pack(bytes(1 << 19), "fast"), 1 << 19, entries), ENDING], files=count))
+    if count == 50:
+        assert len(place(reader, Wish()).contents) == count
+    else:
+        with pytest.raises(RestoreError, match="longer names"):
+            place(reader, Wish())
 
 
 def test_an_archive_without_blocks() -> None:
@@ -373,6 +418,14 @@ def test_salvage_reads_up_to_the_damage(format: Format) -> None:
         (at for at, pair in enumerate(zip(found, data, strict=False)) if len(set(pair)) > 1), len(found)
     )
     assert same > len(data) // 3
+
+
+def test_what_follows_damage_is_read_to_its_end() -> None:
+    """However many members there are: work is limited by what is read over again, not by what is read."""
+    names = [b"demo/%d" % number for number in range(500)]
+    data = b"".join(header(name, SOURCE, 600, b"") + name.ljust(1024) for name in names)
+    found = [member.name for member, _ in legible(b"?" * RECORD + data[RECORD:])]
+    assert found == names[1:]
 
 
 @pytest.mark.parametrize("length", range(25))
