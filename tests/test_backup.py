@@ -137,8 +137,9 @@ def test_a_dry_run_counts_what_the_backup_then_holds(project: Path, run: Run) ->
     (project / "new.txt").write_text("new\n")
     would = run("backup", "--dry-run", "--json").json["result"]
     done = run("backup", "--json").json["result"]
-    told = ("version", "commit", "files", "bytes", "states", "left_out")
+    told = ("version", "commit", "files", "bytes", "states", "left_out", "proved")
     assert [would[name] for name in told] == [done[name] for name in told]
+    assert would["proved"] is False
     assert would["states"] == {"committed": 4, "modified": 1, "untracked": 1, "ignored": 1}
 
 

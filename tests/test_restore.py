@@ -286,7 +286,10 @@ def test_any_archive_can_be_restored_by_its_path(project: Path, run: Run, tmp_pa
     for number, names in enumerate((["src", "package.json"], ["./src", "./package.json"])):
         subprocess.run(["tar", "-czf", tmp_path / "plain.tar.gz", *names], check=True)
         to = tmp_path / str(number)
-        assert run("restore", "--archive", str(tmp_path / "plain.tar.gz"), "--to", str(to)).code == 0
+        outcome = run("restore", "--archive", str(tmp_path / "plain.tar.gz"), "--to", str(to), "--json")
+        assert outcome.code == 0
+        written = [path.stat().st_size for path in to.rglob("*") if path.is_file()]
+        assert (outcome.json["result"]["files"], outcome.json["result"]["bytes"]) == (3, sum(written))
         assert set(tree(to)) == {"package.json", "src/app.config.js", "src/server.js"}
     refused(run("restore", "--archive", "nowhere.tar"), 10, "nowhere.tar")
 

@@ -145,7 +145,6 @@ def read(store: Path) -> Ledger:
     except (FileNotFoundError, NotADirectoryError):
         data = b""
     lines = data.split(b"\n")
-    torn = len(lines) if lines[-1] else 0
     decoder = msgspec.json.Decoder(Record)
     records: list[tuple[int, Record]] = []
     unreadable: list[int] = []
@@ -153,7 +152,7 @@ def read(store: Path) -> Ledger:
         record = _decoded(decoder, line)
         if record is not None:
             records.append((number, record))
-        elif line.strip() and number != torn:
+        elif line.strip() and number < len(lines):
             unreadable.append(number)
     return Ledger(tuple(records), tuple(unreadable), len(lines), _grouped(records))
 

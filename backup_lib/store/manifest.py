@@ -416,6 +416,8 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Excluded": _read_rules,
     "Problem": _read_problem,
 }
-_FIELDS = {"Git": {"states"}, "Left out": {"left_out"}, "Files": {"files"}, "SHA-256": {"sha256"}} | {
-    name: {name.lower()} for name in _READERS if name not in ("Git", "Left out", "Files", "SHA-256")
+_FIELDS = {name: {name.lower()} for name in _READERS} | {
+    "Git": {"states"},
+    "Left out": {"left_out"},
+    "SHA-256": {"sha256"},
 }

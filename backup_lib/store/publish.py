@@ -157,7 +157,7 @@ class DailyDraft(Draft):
 
 
 @contextmanager
-def new_release(store: Path, header: Header, releasing: bool = False) -> Iterator[ReleaseDraft]:
+def new_release(store: Path, header: Header, releasing: bool) -> Iterator[ReleaseDraft]:
     """Open a new archive in the folder of the version; the store must be held alone.
 
     Where it is `releasing`, the ledger says so before the archive is published.

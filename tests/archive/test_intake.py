@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,25 @@ from msgspec.structs import replace
 from backup_lib.archive.block import PIECE
 from backup_lib.archive.check import check_archive
 from backup_lib.archive.intake import TRIES, is_still, open_source
-from backup_lib.model import Entry, Format, Problem, Source
+from backup_lib.archive.reader import Reader
+from backup_lib.archive.reuse import Reuse
+from backup_lib.archive.writer import Tree, write_archive
+from backup_lib.model import Block, Entry, Format, Problem, Source
 
-from .trees import FORMATS, back_up, head, look, quiet, reading, restore, run, scan, write_file
+from .trees import (
+    COMMIT,
+    FORMATS,
+    back_up,
+    head,
+    look,
+    opened_folder,
+    quiet,
+    reading,
+    restore,
+    run,
+    scan,
+    write_file,
+)
 
 SMALL, LARGE = 1000, 2 * PIECE + 777
 SIZES = pytest.mark.parametrize("size", [SMALL, LARGE])
@@ -86,7 +104,7 @@ def test_what_changed_before_it_was_read(root: Path, size: int, format: Format) 
     """A file that grew, shrank or was replaced by another since the scan is archived as it is now."""
     for name in ("grows", "shrinks", "replaced", "emptied", "chmod"):
         write_file(root, name.encode(), bytes(size))
-    sources = scan(root)
+    sources = [replace(source, state="committed" if source.path else "") for source in scan(root)]
     append(root / "grows")
     os.truncate(root / "shrinks", size - 700)
     write_file(root, b"new", b"new")
@@ -95,6 +113,9 @@ def test_what_changed_before_it_was_read(root: Path, size: int, format: Format) 
     (root / "chmod").chmod(0o700)
     entries, problems = archived(root, sources, format)
     assert problems == []
+    states = {path: entry.state for path, entry in entries.items() if path}
+    assert states.pop(b"a") == states.pop(b"z") == "committed"
+    assert set(states.values()) == {"modified"}  # git did not see what they are now
     assert entries[b"grows"].size == size + 4
     for path in (b"grows", b"shrinks", b"replaced", b"emptied"):
         assert restored(root, path, format) == (root / os.fsdecode(path)).read_bytes()
@@ -367,6 +388,46 @@ def test_nothing_can_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     entries, problems = archived(root, sources)
     assert entries == {}
     assert len(problems) == 2
+
+
+@pytest.mark.parametrize("commit", [COMMIT, "0" * 40])
+def test_copied_blocks_tell_what_git_saw(root: Path, commit: str) -> None:
+    """A file that changed after the scan is copied as it was then, if git says the same of the same commit.
+
+    Git may have looked later: of another commit, what changed is read again.
+    A link to a file that is read again is never told as committed.
+    """
+    for name in (b"b", b"m"):
+        write_file(root, name, b"before")
+        for number in range(8):
+            write_file(root, name + b"%d" % number, os.urandom(200_000))
+    os.link(root / "b", root / "x")
+    sources = [replace(source, state="committed" if source.path else "") for source in scan(root)]
+    later = time.time_ns() + 60 * 10**9
+    back_up(root, root.parent / "before", head(scanned_ns=later), sources)
+    append(root / "b")
+    append(root / "m")
+    now = head(scanned_ns=later, commit=commit)
+    sources = [
+        seen if seen.path == b"b" else source for source, seen in zip(sources, scan(root), strict=True)
+    ]
+    with reading(root.parent / "before") as reader, opened_folder(root) as fd:
+        with (root.parent / "demo").open("wb+") as file:
+            write_archive(file, now, Tree(fd, sources, before=Reuse(reader, now)), quiet)
+        known = {block.digest for block in blocks_of(reader)}
+    with reading(root.parent / "demo") as reader:
+        assert known & {block.digest for block in blocks_of(reader)}
+        entries = {entry.path: entry for entry in reader.entries()}
+    changed = entries[b"m"]
+    as_it_was = ("committed", sha256(b"before").digest())
+    as_it_is = ("modified", sha256(b"beforemore").digest())
+    assert (changed.state, changed.digest) == (as_it_was if commit == COMMIT else as_it_is)
+    assert (entries[b"x"].kind, entries[b"x"].state) == ("hardlink", "modified")
+
+
+def blocks_of(reader: Reader) -> list[Block]:
+    """Return the blocks of an archive."""
+    return [placed.block.unpack() for placed in reader.blocks()]
 
 
 def test_links_that_changed_since_the_scan_are_not_told_as_committed(root: Path) -> None:

