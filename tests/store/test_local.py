@@ -352,10 +352,14 @@ def test_a_daily_backup_that_fails_leaves_the_old_one(
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(old, new)
 
+    with store.writing("a test"):
+        pass
     with monkeypatch.context() as patched:
         patched.setattr(os, "replace", refuse)
-        with pytest.raises(StoreError, match="the backup of before stands"):
+        with watched(store) as done, pytest.raises(StoreError, match="the backup of before stands"):
             daily(store, b"first")
+    name = "2026-11-22.tar.gz"
+    assert done[-3:] == [f"name {name}", LEDGER, f"delete ~{name}"]  # what is taken back lasts, too
     assert store.missing() == ()
     daily(store, b"morning")
     monkeypatch.setattr(os, "replace", refuse)
