@@ -155,7 +155,7 @@ class Bench:
             code, log = self._run(chosen)
         finally:
             path.write_text(whole)
-        if code in (0, 1, 2):
+        if code in (0, 1, 2) or "ERROR collecting" in log:  # or the file of the test cannot be loaded
             failed = _FAILED.search(log)
             return ("killed" if code else "survived"), failed[1] if failed else ""
         if code < 0:
