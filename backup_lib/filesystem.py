@@ -7,13 +7,13 @@ import errno
 import os
 import re
 import secrets
-import shutil
 import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 __all__ = [
+    "DEEPEST",
     "OPEN_DIRECTORY",
     "open_beneath",
     "remove_tree",
@@ -27,6 +27,9 @@ __all__ = [
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SEE_FOLDER = OPEN_DIRECTORY | getattr(os, "O_PATH", 0)
 """Opens also a folder that its mode closes to us."""
+
+DEEPEST = 2048
+"""Folders below each other that are backed up and restored: no path that the kernel takes whole has more."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_OPENAT2 = 437
@@ -130,17 +133,21 @@ def remove_tree(path: Path) -> None:
     with suppress(OSError):
         top = os.open(path, OPEN_DIRECTORY)
         try:
-            _make_removable(top)
+            for folder in reversed(_own_all(top)):
+                with suppress(OSError):
+                    _empty(top, folder)
         finally:
             os.close(top)
-    shutil.rmtree(path, ignore_errors=True)
+        os.rmdir(path)
 
 
-def _make_removable(top: int) -> None:
-    """Take every folder below an open one for ourselves, whatever its mode: else it keeps what is in it."""
+def _own_all(top: int) -> list[bytes]:
+    """Take every folder below an open one for ourselves, whatever its mode: else it keeps what is in it.
+
+    Returns their paths, each after those above it; no recursion, as trees may be deep.
+    """
     folders = [b""]
-    while folders:
-        folder = folders.pop()
+    for folder in folders:
         with suppress(OSError):
             seen = open_beneath(top, folder, _SEE_FOLDER)
             try:
@@ -148,6 +155,19 @@ def _make_removable(top: int) -> None:
                 folders += (folder + b"/" * bool(folder) + name for name in _folders_in(seen))
             finally:
                 os.close(seen)
+    return folders
+
+
+def _empty(top: int, path: bytes) -> None:
+    """Remove what is in a folder; the folders in it are empty."""
+    folder = open_beneath(top, path, OPEN_DIRECTORY)
+    try:
+        with os.scandir(folder) as entries:
+            for name, is_folder in [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]:
+                with suppress(OSError):
+                    (os.rmdir if is_folder else os.unlink)(name, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _own(seen: int) -> None:

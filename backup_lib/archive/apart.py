@@ -26,7 +26,7 @@ __all__ = ["apart"]
 Done = TypeVar("Done")
 
 _SET_DEATH_SIGNAL = 1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AT_ONCE = 1 << 20
 """Bytes of progress that are told at once."""
 
@@ -172,6 +172,7 @@ def _end_with(parent: int) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
 

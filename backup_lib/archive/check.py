@@ -11,11 +11,13 @@ from operator import lt
 from typing import Protocol
 
 from backup_lib.archive.block import LARGE
+from backup_lib.archive.names import LONGEST_LINK, LONGEST_NAME
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, WORTH_PROCESSES, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
-from backup_lib.archive.tar import END, RECORD, commit_header
+from backup_lib.archive.tar import END, commit_header, padding
 from backup_lib.errors import DamageError
+from backup_lib.filesystem import DEEPEST
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
@@ -101,8 +103,10 @@ class _Judged:
     first: bytes | None = None
     """The sort key of the first path, see `_keys`."""
     last: bytes | None = None
+    last_leaf: bool = False
+    """Whether the last one is no folder."""
     is_plain: bool = True
-    """Whether its entries are in order and well named for sure, and none is a hard link."""
+    """Whether `_disordered` finds nothing in its entries, for sure."""
     has_end: bool = False
     """Whether its last block is the end of the tar stream."""
 
@@ -118,13 +122,15 @@ class _Judged:
         keys = _keys(entries)
         self.entries += len(entries)
         self.is_plain = self.is_plain and _is_plain(entries, keys)
-        self.follow(keys[0], keys[-1])
+        self.follow(keys[0], keys[-1], entries[-1].kind != "directory")
 
-    def follow(self, first: bytes, last: bytes) -> None:
+    def follow(self, first: bytes, last: bytes, last_leaf: bool) -> None:
         """Note that paths follow, in order from the `first` to the `last` one."""
-        self.is_plain = self.is_plain and (self.last is None or self.last < first)
+        if self.last is not None:
+            self.is_plain = self.is_plain and self.last < first
+            self.is_plain = self.is_plain and not (self.last_leaf and _is_below(first, self.last))
         self.first = first if self.first is None else self.first
-        self.last = last
+        self.last, self.last_leaf = last, last_leaf
 
     def join(self, later: _Judged) -> None:
         """Add what was found in the stretch that comes next, without what a `Listener` wants."""
@@ -136,7 +142,7 @@ class _Judged:
         self.is_plain = self.is_plain and later.is_plain
         self.has_end = later.has_end
         if later.first is not None and later.last is not None:
-            self.follow(later.first, later.last)
+            self.follow(later.first, later.last, later.last_leaf)
 
 
 def check_archive(reader: Reader, advance: Advance, listener: Listener | None = None) -> Checked:
@@ -305,6 +311,9 @@ class _Checker:
     def finish(self) -> Checked:
         """Judge what follows the blocks, and the sums."""
         reader, found = self._reader, self._sum
+        first = next(reader.blocks(), None)
+        if reader.header.commit and first and not first.is_empty:
+            found.flaws.append(Flaw(None, "block 0 is not the header with the commit"))
         if not found.has_end and not found.flaws:
             found.flaws.append(Flaw(None, "the end of the tar stream is missing"))
         after = reader.read_at(reader.trailer.offset, reader.size - reader.trailer.offset)
@@ -328,29 +337,52 @@ def _keys(entries: Sequence[Entry]) -> list[bytes]:
     return [entry.path.replace(b"/", b"\0") for entry in entries]
 
 
+def _is_below(key: bytes, above: bytes) -> bool:
+    """Whether one key is that of a path below another."""
+    return not above or key.startswith(above + b"\0")
+
+
 def _is_plain(entries: Sequence[Entry], keys: Sequence[bytes]) -> bool:
     """Whether `_disordered` finds nothing in the entries of a block, for sure; much faster than that."""
     paths = [entry.path for entry in entries if entry.path]
     text = b"/\0/".join([b"", *paths, b""])
+    kinds = [entry.kind for entry in entries]
     return (
         all(map(lt, keys, islice(keys, 1, None)))
-        and "hardlink" not in [entry.kind for entry in entries]
+        and "hardlink" not in kinds
+        and ("symlink" not in kinds or all(_is_link(entry) for entry in entries if entry.kind == "symlink"))
         and text.count(b"\0") == len(paths) + 1
         and not (b"//" in text or b"/./" in text or b"/../" in text)
+        and max(map(len, keys)) <= LONGEST_NAME
+        and not any(
+            kind != "directory" and _is_below(below, key)
+            for kind, key, below in zip(kinds, keys, islice(keys, 1, None), strict=False)
+        )
     )
 
 
+def _is_link(entry: Entry) -> bool:
+    """Whether a symlink can have such a target."""
+    return 0 < len(entry.link) <= LONGEST_LINK and b"\0" not in entry.link
+
+
 def _disordered(reader: Reader) -> Iterator[Flaw]:
-    """Find entries that are out of order or twice there, with names none may have, or links to nothing."""
+    """Find entries that are out of order, twice there or below a file, with names and links none may have."""
     linked = {entry.link for entry in reader.entries() if entry.kind == "hardlink"}
     files: dict[bytes, tuple[int, bytes]] = {}
     before: list[bytes] = []
+    is_leaf = False
     for number, entry in enumerate(reader.entries()):
         parts = entry.path.split(b"/") if entry.path else []
-        is_name = not (b".." in parts or b"." in parts or b"" in parts or b"\0" in entry.path)
-        if (number and parts <= before) or not is_name:
+        is_name = not ({b"..", b".", b""}.intersection(parts) or b"\0" in entry.path)
+        fits = len(parts) < DEEPEST and all(len(part) <= LONGEST_NAME for part in parts)
+        if (number and parts <= before) or not is_name or not fits:
             yield Flaw(entry.path, "it stands where no entry of that name belongs")
-        before = parts
+        if is_leaf and parts[: len(before)] == before:
+            yield Flaw(entry.path, "it lies below what is no folder")
+        if entry.kind == "symlink" and not _is_link(entry):
+            yield Flaw(entry.path, "no link can lead there")
+        before, is_leaf = parts, entry.kind != "directory"
         if entry.path in linked and entry.kind == "file":
             files[entry.path] = (entry.size, entry.digest)
         if entry.kind == "hardlink" and files.get(entry.link) != (entry.size, entry.digest):
@@ -370,13 +402,14 @@ class _Run:
         self._sound = True
 
     def feed(self, data: bytes | bytearray, sound: bool) -> None:
-        """Take the part of the content that one block holds, and the padding after it."""
+        """Take the part of the content that one block holds, and the padding after its end."""
+        self._sound = self._sound and sound and self._left > 0
         content, rest = memoryview(data)[: self._left], data[self._left :]
         self._sha256.update(content)
         if self._git_hash:
             self._git_hash.update(content)
         self._left -= len(content)
-        self._sound = self._sound and sound and len(rest) < RECORD and not any(rest)
+        self._sound = self._sound and rest == (b"" if self._left else padding(self.entry.size))
 
     def is_whole(self) -> bool:
         """Whether all of it was there and matched."""

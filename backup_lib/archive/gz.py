@@ -52,7 +52,7 @@ def _member(subfield: bytes, content: bytes | bytearray, foot: bytes) -> bytes:
     return b"".join((fixed, _LENGTH.pack(b"RB", 4, length), subfield, content, foot))
 
 
-def unpack(block: bytes, size: int) -> bytes | bytearray:
+def unpack(block: bytes, size: int) -> bytes:
     """Return the `size` bytes of tar stream of a block.
 
     Raises `DamageError` where it is not exactly one member that holds them.
@@ -62,11 +62,15 @@ def unpack(block: bytes, size: int) -> bytes | bytearray:
     checksum, stated = _FOOT.unpack(block[-_FOOT.size :])
     if stated != size & 0xFFFFFFFF:
         raise DamageError("its gzip trailer states another size")
+    inflater = isal_zlib.decompressobj(-15)  # libdeflate would pass over what follows the stream
     try:
-        data: bytearray = deflate.deflate_decompress(memoryview(block)[_HEAD : -_FOOT.size], size)
-    except (deflate.DeflateError, ValueError, MemoryError) as error:
+        data: bytes = inflater.decompress(memoryview(block)[_HEAD : -_FOOT.size], size)
+        more = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, 1)
+    except isal_zlib.IsalError as error:  # type: ignore[misc]  # its stub has an object there
         raise DamageError("its compressed data is damaged") from error
-    if len(data) != size or deflate.crc32(data) != checksum:
+    if more or inflater.unused_data or not inflater.eof or len(data) != size:
+        raise DamageError("its compressed data is of another size")
+    if deflate.crc32(data) != checksum:
         raise DamageError("its CRC-32 does not match")
     return data
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.sparse import PREFIX, Hole, Sparse, Told, map_in_content, map_in_header
-from backup_lib.archive.tar import RECORD, Stamp, checksum
-from backup_lib.errors import DamageError
-from backup_lib.model import Kind
+from backup_lib.archive.tar import RECORD, Stamp, checksum, header
+from backup_lib.errors import DamageError, printable
+from backup_lib.model import Kind, Source
 
 __all__ = ["Member", "TarReader", "members_in"]
 
@@ -258,6 +258,8 @@ def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, m
     end = 0
     for member in reader:
         start = stream.tell()
+        if not _is_as_written(bytes(view[end + -end % RECORD : start]), member):
+            raise DamageError(f"the header of {printable(member.name)} is none of ours")
         end = start + member.size
         yield member, view[start:end]
         if end > len(data):
@@ -265,6 +267,22 @@ def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, m
         reader.skip(stream.seek, end)
     if end + -end % RECORD != len(data):
         raise DamageError("something follows its last entry")
+
+
+def _is_as_written(records: bytes, member: Member) -> bool:
+    """Whether header records are, byte for byte, what `header` makes of a member, whoever owns it.
+
+    All others are read differently by one reader or another.
+    """
+    if member.kind is None:
+        return False
+    last, owner = records[-RECORD:], {}
+    if records[156:157] == b"x":
+        owner = dict(_pax_records(records[RECORD : RECORD + _number(records[124:136])]))
+    uid = _decimal(owner[b"uid"]) if b"uid" in owner else _number(last[108:116])
+    gid = _decimal(owner[b"gid"]) if b"gid" in owner else _number(last[116:124])
+    source = Source(b"", member.kind, member.stamp.mode, uid, gid, 0, member.stamp.mtime_ns, 0, 0, 0, b"", "")
+    return records == header(member.name, source, member.size, member.link)
 
 
 _BLANK = sum(b"        ")

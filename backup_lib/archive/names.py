@@ -6,18 +6,17 @@ import re
 from collections.abc import Container
 
 from backup_lib.errors import RestoreError, printable
+from backup_lib.filesystem import DEEPEST
 
-__all__ = ["check_link", "inner_path", "shown"]
+__all__ = ["LONGEST_LINK", "LONGEST_NAME", "check_link", "inner_path", "shown"]
 
-_LONGEST = 255
+LONGEST_NAME = 255
 """Bytes of a name on a disk."""
 _DOTS = re.compile(rb"/\.\.?/")
-_LONGEST_LINK = 4095
+LONGEST_LINK = 4095
 """Bytes of the target of a symlink."""
 _SHOWN = 200
 """Bytes of a name that a message shows."""
-_DEEPEST = 2048
-"""More folders below each other are refused: no path that the kernel takes at once has more."""
 
 
 def inner_path(name: bytes) -> bytes:
@@ -26,12 +25,12 @@ def inner_path(name: bytes) -> bytes:
     Raises `RestoreError` where it leads out, or is no name a file can have.
     """
     framed = b"/%b/" % name
-    if len(name) <= _LONGEST and not (b"\0" in name or b"//" in framed or _DOTS.search(framed)):
+    if len(name) <= LONGEST_NAME and not (b"\0" in name or b"//" in framed or _DOTS.search(framed)):
         return name  # nearly every name: there is nothing to look at part by part
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise RestoreError(f"refused: the name {shown(name)} leads out of the target")
-    if b"\0" in name or len(parts) > _DEEPEST or any(len(part) > _LONGEST for part in parts):
+    if b"\0" in name or len(parts) > DEEPEST or any(len(part) > LONGEST_NAME for part in parts):
         raise RestoreError(f"refused: {shown(name)} is no name a file can have")
     return b"/".join(parts)
 
@@ -58,7 +57,7 @@ def check_link(path: bytes, target: bytes, folders: Container[bytes] = ()) -> No
             f"refused: the link {shown(path)} -> {shown(target)} leads out of the target; "
             "--outside-links restores it as recorded"
         )
-    if len(target) > _LONGEST_LINK:
+    if len(target) > LONGEST_LINK:
         raise RestoreError(f"refused: the link {shown(path)} is longer than any can be")
 
 

@@ -31,7 +31,7 @@ WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 _PIPE = 1 << 20
 """Bytes of results that a process may be ahead: what an unprivileged pipe holds at most."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def in_order(work: Callable[[Job], Done], jobs: Iterable[Job]) -> Generator[Done, None, None]:

@@ -13,6 +13,7 @@ from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.members import members_in
+from backup_lib.archive.names import LONGEST_NAME
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, plain_stamp
 from backup_lib.archive.trailer import ReadAt, Trailer
@@ -37,7 +38,6 @@ _MOST_RATIO = 1 << 15
 _MOST_BLOCK = 16 << 20
 _MOST_GROWTH = 1 << 20
 """Bytes that a block may have more when it is packed."""
-_LONGEST_NAME = 255
 _BATCH = 2 << 20
 """Bytes of tar stream that are dealt with at once."""
 WORTH_PROCESSES = 4 << 20
@@ -189,7 +189,7 @@ def _is_usable(header: Header) -> bool:
     return (
         name not in ("", ".", "..")
         and not {"/", "\0"} & set(name)
-        and len(name.encode()) <= _LONGEST_NAME
+        and len(name.encode()) <= LONGEST_NAME
         and "\0" not in f"{header.commit}{header.tag}"
     )
 

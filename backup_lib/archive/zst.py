@@ -52,8 +52,9 @@ def unpack(block: bytes, size: int) -> bytes:
     Raises `DamageError` where it is not exactly one frame that holds them.
     """
     try:
-        if zstandard.frame_content_size(block) != size:
-            raise DamageError("its zstd header states another size")
+        stated = zstandard.get_frame_parameters(block)
+        if stated.content_size != size or stated.window_size > _WINDOW:
+            raise DamageError("its zstd header states another size, or more memory than any reader gives it")
         return zstandard.ZstdDecompressor().decompress(block, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
         raise DamageError("its compressed data is damaged") from error

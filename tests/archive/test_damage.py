@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,13 +22,13 @@ from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import IndexWriter
 from backup_lib.archive.reader import GIANT, Reader, open_archive
 from backup_lib.archive.salvage import legible
-from backup_lib.archive.tar import END, RECORD, header
+from backup_lib.archive.tar import END, RECORD, _meta_header, checksum, commit_header, header, padding
 from backup_lib.archive.trailer import Trailer
 from backup_lib.errors import DamageError, RestoreError
 from backup_lib.model import Block, Counts, Entry, Format, Header, Level, Source, Summary
 
+from .trees import COMMIT, back_up, head, quiet, reading, restore, run, write_file
 from .trees import FORMATS as NAMES
-from .trees import back_up, head, quiet, reading, restore, run, write_file
 
 SMALL = [b"d/one", b"d/two", b"three"]
 LARGE = b"large"
@@ -204,10 +206,14 @@ def test_sound_files_are_restored_from_a_damaged_archive(whole: Whole, tmp_path:
 # --- archives that nobody wrote by accident
 
 
-def forged(blocks: list[tuple[bytes, int, tuple[Entry, ...]]], gap: bytes = b"", **counts: int) -> bytes:
+Blocks = list[tuple[bytes, int, tuple[Entry, ...]]]
+"""Packed bytes, bytes of tar stream, and what begins in it."""
+
+
+def forged(blocks: Blocks, gap: bytes = b"", commit: str | None = None, **counts: int) -> bytes:
     """Return a gzip archive whose digests are right and whose index says what it likes."""
     writer = IndexWriter()
-    writer.add(Header("demo", None, "", 0, "gz", "fast"))
+    writer.add(Header("demo", None, "", 0, "gz", "fast", commit))
     for packed, size, entries in blocks:
         writer.add(Block(len(packed), size, sha256(packed).digest(), b"", entries))
     writer.add(
@@ -321,7 +327,7 @@ def test_a_file_that_is_not_what_the_index_says() -> None:
 @pytest.mark.parametrize(("names", "told"), [((b"a", b"b"), ""), ((b"b", b"a"), "no entry of that name")])
 def test_entries_far_apart_are_out_of_order(names: tuple[bytes, bytes], told: str) -> None:
     """Also those that are not read side by side: megabytes lie between them."""
-    blocks: list[tuple[bytes, int, tuple[Entry, ...]]] = []
+    blocks: Blocks = []
     piece, digest = gz.pack(bytes(1 << 20), "fast"), sha256(bytes(3 << 20)).digest()
     for name in names:
         head = gz.pack(header(b"demo/" + name, SOURCE, 3 << 20, b""), "fast")
@@ -359,6 +365,15 @@ def test_names_that_none_may_have(name: bytes) -> None:
     assert flaws(forged([top, plain, ENDING], files=1)) == ""
 
 
+def test_a_commit_that_the_stream_does_not_name() -> None:
+    """What the index says of it, `git get-tar-commit-id` has to say as well."""
+    plain = (gz.pack(PLAIN, "fast"), RECORD, (FILE,))
+    named = commit_header(COMMIT)
+    first = (gz.pack(named, "fast"), len(named), ())
+    assert flaws(forged([first, plain, ENDING], commit=COMMIT, files=1)) == ""
+    assert "is not the header with the commit" in flaws(forged([plain, ENDING], commit=COMMIT, files=1))
+
+
 def test_a_block_that_follows_a_small_file() -> None:
     """Nothing runs on after a small file: what comes then is not its content."""
     data = header(b"demo/a", SOURCE, 0, b"")
@@ -378,6 +393,121 @@ def test_folders_that_are_no_entries_count(count: int) -> None:
     else:
         with pytest.raises(RestoreError, match="longer names"):
             place(reader, Wish())
+
+
+def _pax(*records: bytes) -> bytes:
+    """Return an extended header of whole records."""
+    body = b"".join(records)
+    return _meta_header(b"x", body) + body + padding(len(body))
+
+
+def _with(record: bytes, at: int, field: bytes) -> bytes:
+    """Return a header record with another field, and the checksum that it has then."""
+    changed = record[:at] + field + record[at + len(field) :]
+    return changed[:148] + b"%06o\0 " % checksum(changed[:148] + b" " * 8 + changed[156:]) + changed[156:]
+
+
+PLAIN = header(b"demo/a", SOURCE, 0, b"")
+UNLIKE = {
+    "the type of old tars": _with(PLAIN, 156, b"\0"),
+    "a label": _with(PLAIN, 156, b"V"),
+    "a volume": _with(PLAIN, 156, b"Z"),
+    "no magic": _with(PLAIN, 257, bytes(8)),
+    "an owner that is no number": _with(PLAIN, 108, b"zzzzzzz\0"),
+    "a device that is no number": _with(PLAIN, 329, b"zzzzzzz\0"),
+    "a blank size": _with(PLAIN, 124, b" " * 12),
+    "a mode after a zero": _with(PLAIN, 100, b"\0000644\0"),
+    "more after the name": _with(PLAIN, 0, b"demo/a\0b"),
+    "two extended headers": _pax(b"12 mtime=10\n") + _pax(b"12 mtime=10\n") + PLAIN,
+    "a record of others": _pax(b"27 SCHILY.realsize=0000001\n") + PLAIN,
+    "a record that is not needed": _pax(b"15 path=demo/a\n") + PLAIN,
+    "a name that nobody else reads": _pax(b"00000022Xpath=demo/a\n") + header(b"demo/b", SOURCE, 0, b""),
+    "a header for all": _meta_header(b"g", b"") + PLAIN,
+    "a long name of GNU tar": _meta_header(b"L", b"demo/a\0") + b"demo/a\0".ljust(RECORD, b"\0") + PLAIN,
+}
+
+
+@pytest.mark.parametrize("name", UNLIKE)
+def test_headers_that_readers_take_for_something_else(name: str) -> None:
+    """Whatever is not a header as we write it is a flaw: each tool makes something else of it."""
+    ours = _pax(b"21 mtime=99999999999\n") + _with(PLAIN, 136, b"00000000000\0")
+    for data, told in ((UNLIKE[name], True), (ours, False), (PLAIN, False)):
+        packed = (gz.pack(data, "fast"), len(data), (FILE,))
+        assert bool(flaws(forged([packed, ENDING], files=1))) == told
+
+
+def test_members_that_hide_behind_a_deflate_stream() -> None:
+    """What libdeflate passes over, and every gunzip unpacks, is a flaw."""
+    content = PLAIN
+    deflated = gz.pack(content, "fast")[20:-8]
+    hidden = deflated + _foot(content) + gzip.compress(b"hidden")[:-8]
+    for inner in (hidden, deflated + b"junk", deflated):
+        member = gz._member(b"", inner, _foot(content))
+        told = flaws(forged([(member, len(content), (FILE,)), ENDING], files=1))
+        assert ("its compressed data" in told) == (inner != deflated)
+
+
+def _foot(content: bytes) -> bytes:
+    return zlib.crc32(content).to_bytes(4, "little") + len(content).to_bytes(4, "little")
+
+
+@pytest.mark.parametrize("lengths", [(512,), (511, 511, 2), (100,), ()])
+def test_the_padding_of_a_large_file_has_its_length(lengths: tuple[int, ...]) -> None:
+    """Zeros too many or too few put a reader off its records, or are an end to it."""
+    content = b"x" * 700
+    large = replace(FILE, size=700, digest=sha256(content).digest())
+    began = header(b"demo/a", SOURCE, 700, b"")
+    blocks: Blocks = [(gz.pack(began, "fast"), RECORD, (large,))]
+    blocks += [(gz.pack(each, "fast"), len(each), ()) for each in (content, *map(bytes, lengths))]
+    assert flaws(forged([*blocks, ENDING], files=1, bytes=700))
+    whole = content + padding(700)
+    sound = [blocks[0], (gz.pack(whole, "fast"), len(whole), ()), ENDING]
+    assert flaws(forged(sound, files=1, bytes=700)) == ""
+
+
+@pytest.mark.parametrize("target", [b"", b"b\0c", b"b" * 4096])
+def test_links_that_none_can_have(target: bytes) -> None:
+    """A symlink that no restore could make is a flaw."""
+    link = Entry(b"a", "symlink", 0, b"", target, "")
+    data = header(b"demo/a", replace(SOURCE, kind="symlink"), 0, target)
+    assert flaws(forged([(gz.pack(data, "fast"), len(data), (link,)), ENDING]))
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize(
+    ("above", "path", "told"),
+    [
+        (Entry(b"a", "symlink", 0, b"", b"x", ""), b"a/b", "below what is no folder"),
+        (FILE, b"a/b", "below what is no folder"),
+        (replace(FILE, path=b""), b"a", "below what is no folder"),
+        (Entry(b"a", "directory", 0, b"", b"", ""), b"a/b", ""),
+        (FILE, b"ab", ""),
+    ],
+)
+def test_nothing_lies_below_a_file(above: Entry, path: bytes, told: str, apart: bool) -> None:
+    """Also where another block begins: GNU tar would write through the link."""
+    below = replace(FILE, path=path)
+    streams = [
+        header(b"demo/" + each.path if each.path else b"demo", replace(SOURCE, kind=each.kind), 0, each.link)
+        for each in (above, below)
+    ]
+    blocks: Blocks
+    if apart:
+        blocks = [(gz.pack(s, "fast"), RECORD, (e,)) for s, e in zip(streams, (above, below), strict=True)]
+    else:
+        blocks = [(gz.pack(b"".join(streams), "fast"), 2 * RECORD, (above, below))]
+    found = flaws(forged([*blocks, ENDING], files=sum(each.kind == "file" for each in (above, below))))
+    assert (told in found) if told else not found
+
+
+@pytest.mark.parametrize(
+    ("exponent", "told"), [(14, "compressed data"), (15, "more memory"), (18, "more memory")]
+)
+def test_a_frame_that_wants_more_memory_than_readers_give(exponent: int, told: str) -> None:
+    """zstd, tar and bsdtar refuse a window of 256 MiB; no block of ours needs more than 16."""
+    frame = b"\x28\xb5\x2f\xfd\x80" + bytes([exponent << 3]) + (300_000).to_bytes(4, "little") + b"\1\0\0"
+    with pytest.raises(DamageError, match=told):
+        zst.unpack(frame, 300_000)
 
 
 def test_an_archive_without_blocks() -> None:

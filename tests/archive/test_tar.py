@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from backup_lib.archive.limits import Tally
-from backup_lib.archive.members import TarReader, members_in
+from backup_lib.archive.members import Member, TarReader, members_in
 from backup_lib.archive.tar import END, RECORD, Stamp, commit_header, header, padding, plain_stamp
 from backup_lib.errors import DamageError
 from backup_lib.model import Kind, Source
@@ -27,6 +27,13 @@ BIG = 9 << 30
 parts = st.binary(min_size=1, max_size=80).filter(
     lambda part: not set(part) & {0, 47} and part not in (b".", b"..")
 )
+
+
+def first(data: bytes) -> Member:
+    """Return the first member of a tar stream of any maker."""
+    return next(iter(TarReader(io.BytesIO(data).read)))
+
+
 paths = st.lists(parts, min_size=1, max_size=8).map(b"/".join)
 kinds: list[Kind] = ["file", "directory", "symlink", "hardlink"]
 
@@ -173,22 +180,22 @@ def pax(*records: bytes) -> bytes:
 def test_malformed_extended_records_are_damage(record: bytes) -> None:
     """An extended header that is none is refused by name, whatever is wrong with it."""
     with pytest.raises(DamageError):
-        list(members_in(pax(record)))
+        first(pax(record))
 
 
 def test_times_have_all_their_digits() -> None:
     """A time of another program keeps its nanoseconds, also before 1970."""
     for record, nanoseconds in [(b"13 mtime=1.5\n", 15 * 10**8), (b"14 mtime=-1.5\n", -15 * 10**8)]:
-        [(member, _)] = members_in(pax(record))
+        member = first(pax(record))
         assert member.stamp.mtime_ns == nanoseconds
-    [(member, _)] = members_in(pax(b"30 mtime=8589934593.123456789\n"))
+    member = first(pax(b"30 mtime=8589934593.123456789\n"))
     assert member.stamp.mtime_ns == 8_589_934_593_123_456_789
 
 
 def test_many_extended_records_take_no_time() -> None:
     """A full extended header of tiny records is read in a moment, and none of them is kept."""
     began = time.process_time()
-    [(member, _)] = members_in(pax(b"6 a=b\n" * 170_000))
+    member = first(pax(b"6 a=b\n" * 170_000))
     assert member.name == b"a"
     assert time.process_time() - began < 5
 
@@ -216,14 +223,14 @@ def _changed(data: bytes, at: int, field: bytes) -> bytes:
 def test_impossible_headers_are_damage(at: int, field: bytes) -> None:
     """A header whose checksum is right and whose numbers are none is refused."""
     with pytest.raises(DamageError):
-        list(members_in(_changed(header(b"a", SOURCE, 5, b""), at, field) + bytes(RECORD)))
+        first(_changed(header(b"a", SOURCE, 5, b""), at, field) + bytes(RECORD))
 
 
 def test_numbers_in_base_256() -> None:
     """What GNU tar writes for numbers without room is read."""
     data = _changed(header(b"a", SOURCE, 0, b""), 124, b"\x80" + BIG.to_bytes(11, "big"))
     data = _changed(data, 136, b"\xff" * 12)
-    [(member, _)] = members_in(data)
+    member = first(data)
     assert (member.size, member.stamp.mtime_ns) == (BIG, -(10**9))
 
 
