@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -39,10 +40,14 @@ class Terminal:
     """Lines to stderr, and a bar where stderr is a terminal."""
 
     def say(self, line: str) -> None:
-        """Write one line to stderr, where there is one."""
-        if sys.stderr is not None:
+        """Write one line to stderr, where there is one; a full disk there stops nothing."""
+        if sys.stderr is None:
+            return
+        try:
             sys.stderr.write(f"{line}\n")
             sys.stderr.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:

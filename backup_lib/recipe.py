@@ -41,7 +41,10 @@ _IMPATIENCE = 2.0
 
 
 class _Terminated(BaseException):
-    """The process was asked to end."""
+    """The process was asked to end, by a signal other than Ctrl-C, or its terminal is gone."""
+
+    def __init__(self, number: int) -> None:
+        self.signal = number
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,7 @@ def _ending(name: str, as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt as error:
         raise _failed(name, as_json, "interrupted", 130) from error
     except _Terminated as error:
-        raise _failed(name, as_json, "terminated", 143) from error
+        raise _failed(name, as_json, "terminated", 128 + error.signal) from error
     except Exit:
         raise
     except Exception as error:
@@ -177,13 +180,15 @@ def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
         from backup_lib import report
 
         _write(report.json_error(name, what, code).decode())
-    line = printable(what)
-    return Exit(f"{name}: {line}", code=code)
+    from backup_lib.progress import Terminal
+
+    Terminal().say(f"{name}: {printable(what)}")
+    return Exit(code=code)
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the body like Ctrl-C does: everything it began is taken back.
+    """Let SIGTERM and SIGHUP end the body like Ctrl-C does: everything it began is taken back.
 
     Another signal right after the first does not disturb that.
     """
@@ -193,9 +198,10 @@ def _terminable() -> Iterator[None]:
         nonlocal last
         last, before = time.monotonic(), last
         if last - before > _IMPATIENCE:
-            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated
+            raise KeyboardInterrupt if number == signal.SIGINT else _Terminated(number)
 
-    taken = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) != signal.SIG_IGN]
+    known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    taken = [each for each in known if signal.getsignal(each) != signal.SIG_IGN]
     handlers = [(each, signal.signal(each, end)) for each in taken]
     try:
         yield

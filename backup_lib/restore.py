@@ -26,6 +26,7 @@ from backup_lib.errors import (
     DamageError,
     NoSuchBackupError,
     RestoreError,
+    StoreError,
     printable,
     translated,
 )
@@ -373,8 +374,14 @@ def _record(workplace: Workplace, backup: Backup, done: Restored) -> None:
         tool=f"release-backup {backup_lib.__version__}",
         note=done.to,
     )
-    if not workplace.dry_run and not workplace.store.record(record):
-        workplace.console.say("the store can only be read: the restore is not noted in its ledger")
+    if workplace.dry_run:
+        return
+    try:
+        reason = "" if workplace.store.record(record) else "the store can only be read"
+    except StoreError as error:  # it is done all the same
+        reason = str(error)
+    if reason:
+        workplace.console.say(f"{done.to} is restored, but that is not noted in the ledger: {reason}")
 
 
 def _run_hooks(workplace: Workplace, request: Request, done: Restored) -> Restored:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from backup_lib.errors import (
     StoreError,
     counted,
     printable,
+    reason_of,
     translated,
 )
 from backup_lib.model import STATES, Header, Summary
@@ -49,6 +51,9 @@ __all__ = [
 ]
 
 Depth = Literal["quick", "full", "restore"]
+
+_OF_THE_MACHINE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN})
+_NOT_ALLOWED = frozenset({errno.EACCES, errno.EPERM})
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -118,21 +123,25 @@ class _Case:
 def verify_backup(place: Workplace, backup: Backup, depth: Depth, unlimited: bool = False) -> Verified:
     """Verify one backup of the store and leave the proof in the ledger; what cannot be read is a finding.
 
-    Raises `StoreError` where a restore test cannot be made; that is no proof of anything.
+    What this user may not read, or the machine cannot do now, tells nothing of it: no proof is left then.
+    Raises `StoreError` for the latter, and where a restore test cannot be made.
     """
     began = time.monotonic()
     case = _Case(place, backup, backup.name, depth, unlimited)
+    readable = True
     try:
         digest = _examine(case)
     except OSError as error:
-        case.find(f"it cannot be read: {error.strerror or error}")
-        digest = ""
+        if error.errno in _OF_THE_MACHINE:
+            raise StoreError(f"verifying {case.name} failed: {reason_of(error)}; run it again") from error
+        case.find(f"it cannot be read: {reason_of(error)}")
+        digest, readable = "", error.errno not in _NOT_ALLOWED
     except (DamageError, RestoreError) as error:
         case.find(str(error))
         digest = ""
     seconds = round(time.monotonic() - began, 3)
     verified = _verdict(case, seconds)
-    if backup.kind == "plain" or place.dry_run:
+    if backup.kind == "plain" or place.dry_run or not readable:
         return verified
     recorded = place.store.record(proof_of(verified, backup.size, digest))
     if not recorded:

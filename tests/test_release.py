@@ -288,9 +288,9 @@ def test_a_wrong_root_is_one_clear_line(project: Path, run: Run) -> None:
     refused(run("backup", "--root", "nowhere"), 1, "--root nowhere is not a folder")
 
 
-@pytest.mark.parametrize("number", [2, 15])
+@pytest.mark.parametrize("number", [1, 2, 15])
 def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, number: int) -> None:
-    """Ctrl-C is 130, SIGTERM 143; nothing half-made stays."""
+    """A terminal that is closed is 129, Ctrl-C 130, SIGTERM 143; nothing half-made stays."""
     recipes = Path(tasks.__file__).read_text()
     stop = (
         "import os, time, backup_lib.archive.intake as intake\n"

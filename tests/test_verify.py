@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -209,34 +206,6 @@ def test_a_garbled_manifest_is_reported_at_any_depth(archive: Path, run: Run) ->
     manifest.write_bytes(manifest.read_bytes().replace(b"# Size: ", b"# Mass: "))
     for depth in ("quick", "full", "restore"):
         assert "its manifest is damaged: MANIFEST.txt line" in damaged(run, "--depth", depth)
-
-
-def test_a_restore_test_that_has_no_room_proves_nothing(
-    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """That is no damage: it ends with one line, and the ledger stays as it is."""
-    (project / "large.bin").write_bytes(bytes(range(256)) * 4000)
-    archive = archive_of(run("backup", "--json"))
-    ledger = archive.parent.parent / "ledger.jsonl"
-    before = ledger.read_bytes()
-    with files_of_at_most(1 << 19):
-        outcome = run("verify", "--depth", "restore")
-    refused(outcome, 1, "the restore test failed: File too large")
-    assert "let TMPDIR name another folder" in outcome.err
-    assert ledger.read_bytes() == before
-    with files_of_at_most(1 << 19):
-        assert run("verify").code == 0
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Let no file grow beyond a size."""
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 def test_files_that_git_converts_are_not_called_damaged(project: Path, run: Run) -> None:

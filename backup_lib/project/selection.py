@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.filesystem import OPEN_DIRECTORY, open_beneath
+from backup_lib.filesystem import DEEPEST, OPEN_DIRECTORY, open_beneath
 from backup_lib.model import GitState, Kind, Problem, Source
 from backup_lib.project.rules import Rule, Rules, Scope
 from backup_lib.project.sources import Sources
@@ -132,6 +132,10 @@ class _Walk:
 
     def children(self, parent: Source, scope: Scope) -> Iterator[tuple[Source, Scope]]:
         """List a folder; everything in it is looked at before this returns, and the folder closed again."""
+        if parent.path.count(b"/") + 3 > DEEPEST:  # with the top folder, this one and what is in it
+            reason = f"nothing is restored from more than {DEEPEST} folders deep"
+            self.problems.append(Problem(parent.path, "unreadable", reason))
+            return iter(())
         try:
             fd = open_beneath(self.root, parent.path, OPEN_DIRECTORY)
         except OSError as error:

@@ -218,12 +218,18 @@ def _fields(output: bytes) -> Iterator[bytes]:
         start = end
 
 
+_TREE_FIELDS = 3
+"""Mode, type and id."""
+
+
 def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
     """Read ``ls-tree -z``: each path with its mode, type, id and, where it was asked for, size."""
     start = len(prefix)
     for line in _fields(output):
-        facts, _, path = line.partition(b"\t")
-        yield path[start:], facts.split()
+        facts, tab, path = line.partition(b"\t")
+        if not tab or len(fields := facts.split()) < _TREE_FIELDS:
+            raise ProjectError("git ls-tree told something else than a tree; run it again")
+        yield path[start:], fields
 
 
 def _refuse_another_commit(status: bytes, commit: str | None) -> None:

@@ -36,7 +36,12 @@ _REDIRECTING = (
 )
 """Set inside git hooks and by some tools; each would make git answer for something else than the root."""
 
-_ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+_ENVIRONMENT = {
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_TERMINAL_PROMPT": "0",
+}
 _LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
 _OPTIONS = (
     *("-c", "core.fsmonitor=false"),
@@ -83,7 +88,7 @@ class WorkTree:
     def ask_together(self, commands: Sequence[Sequence[str]]) -> list[Answer]:
         """Run git commands side by side.
 
-        Raises `ProjectError` where git is not installed.
+        Raises `ProjectError` where git is not installed, or was killed.
         """
         return _run(self.top, commands, {**_ENVIRONMENT, **_LITERAL}, None)
 
@@ -129,6 +134,9 @@ def _run(
         raise ProjectError(_NOT_INSTALLED) from error
     said = [process.communicate() for process in processes]
     ends = [process.poll() for process in processes]
+    for end, command in zip(ends, commands, strict=True):
+        if end < 0:
+            raise ProjectError(f"git {command[0]} was ended from outside; run it again")
     return [
         Answer(end, out, err.decode(errors="replace")) for end, (out, err) in zip(ends, said, strict=True)
     ]

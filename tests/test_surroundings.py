@@ -1,0 +1,168 @@
+"""Failures of what is around: they are told as what they are, and never taken for damage of a backup."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from support import Run, archive_of, git, refused, unreadable
+
+import tasks
+from backup_lib.filesystem import DEEPEST, remove_tree
+
+
+@pytest.fixture
+def archive(project: Path, run: Run) -> Path:
+    """A published backup."""
+    return archive_of(run("backup", "--json"))
+
+
+def ledger_of(archive: Path) -> bytes:
+    """Return the ledger of the store that an archive lies in."""
+    return (archive.parent.parent / "ledger.jsonl").read_bytes()
+
+
+def shell(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script in which ``$invoke`` is the real command."""
+    ours = Path(tasks.__file__).parent
+    known = {"PYTHONPATH": str(ours), "invoke": f"{sys.executable} -m invoke --search-root {ours}"}
+    return subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=os.environ | known | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let no file grow beyond a size, as on a disk that is full."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_restore_test_that_has_no_room_proves_nothing(project: Path, run: Run) -> None:
+    """That is no damage: it ends with one line, and the ledger stays as it is."""
+    (project / "large.bin").write_bytes(bytes(range(256)) * 4000)
+    archive = archive_of(run("backup", "--json"))
+    before = ledger_of(archive)
+    with files_of_at_most(1 << 19):
+        outcome = run("verify", "--depth", "restore")
+    refused(outcome, 1, "the restore test failed: File too large")
+    assert "let TMPDIR name another folder" in outcome.err
+    assert ledger_of(archive) == before
+    with files_of_at_most(1 << 19):
+        assert run("verify").code == 0
+
+
+@pytest.mark.parametrize("files", [10, 12, 13, 14, 16, 20])
+def test_too_few_open_files_are_no_damage(archive: Path, project: Path, files: int) -> None:
+    """Where a process may open hardly any, verify works or says so; it proves nothing then."""
+    before = ledger_of(archive)
+    done = shell(project, f"ulimit -n {files}; exec $invoke verify")
+    assert done.returncode in (0, 1), done
+    if done.returncode:
+        assert ledger_of(archive) == before
+        assert "Traceback" not in done.stderr
+
+
+def test_what_this_user_may_not_read_is_no_damage(archive: Path, run: Run) -> None:
+    """It is found, and named, but no proof is left: another user may read it."""
+    before = ledger_of(archive)
+    with unreadable(archive):
+        outcome = run("verify")
+    assert outcome.code == 4
+    assert f"it cannot be read: Permission denied: {archive}" in outcome.out
+    assert ledger_of(archive) == before
+
+
+def test_what_git_shows_in_the_place_of_a_commit_does_not_count(
+    archive: Path, project: Path, run: Run
+) -> None:
+    """`git replace` changes what git shows of a commit, and not the commit."""
+    nothing = subprocess.run(["git", "mktree"], input=b"", check=True, capture_output=True, cwd=project)
+    other = git(project, "commit-tree", "-m", "x", nothing.stdout.decode().strip())
+    git(project, "replace", git(project, "rev-parse", "HEAD"), other)
+    assert git(project, "ls-tree", "HEAD") == ""
+    assert run("verify").code == 0
+
+
+@pytest.mark.parametrize("killed", ["cat-file", "ls-tree", "rev-parse"])
+def test_a_git_that_is_killed_is_no_answer(archive: Path, project: Path, tmp_path: Path, killed: str) -> None:
+    """Neither that a commit is gone, nor that a file is not in it."""
+    before = ledger_of(archive)
+    real = shutil.which("git")
+    wrapper = tmp_path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\ncase "$*" in *" {killed} "*) kill -9 $$;; esac\nexec {real} "$@"\n')
+    wrapper.chmod(0o755)
+    done = shell(project, "exec $invoke verify", PATH=f"{wrapper.parent}:{os.environ['PATH']}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"verify: git {killed} was ended from outside; run it again\n"
+    assert ledger_of(archive) == before
+
+
+def test_a_full_disk_under_stderr_changes_no_exit_code(archive: Path, project: Path) -> None:
+    """What cannot be said is not said; all else is done."""
+    assert shell(project, "exec $invoke verify --version 9.9.9 2>/dev/full").returncode == 10
+    assert shell(project, "exec $invoke backup 2>/dev/full").returncode == 0
+    git(project, "add", "-A")
+    git(project, "commit", "--allow-empty", "-m", "All")
+    assert shell(project, "exec $invoke release --version 2.0.0 2>/dev/full").returncode == 0
+    archive.write_bytes(b"")
+    assert shell(project, "exec $invoke verify --version 1.1.0 --all 2>/dev/full").returncode in (1, 4)
+
+
+def test_a_restore_that_cannot_be_noted_is_done(archive: Path, run: Run, tmp_path: Path) -> None:
+    """On the day when the disk of the store is full, too."""
+    with files_of_at_most(len(ledger_of(archive)) - 10):
+        outcome = run("restore", "--to", str(tmp_path / "to"))
+    assert outcome.code == 0
+    assert f"{tmp_path / 'to'} is restored, but that is not noted in the ledger: " in outcome.err
+    assert (tmp_path / "to" / "heymarket-endpoint" / "package.json").exists()
+
+
+def test_a_folder_in_the_place_of_a_link_stops_nothing(archive: Path, run: Run) -> None:
+    """The `_latest` links are a convenience."""
+    [link] = [path for path in archive.parent.iterdir() if path.is_symlink()]
+    link.unlink()
+    (link / "kept").mkdir(parents=True)
+    assert run("backup").code == 0
+    assert run("backup", "--daily").code == 0
+    assert (link / "kept").is_dir()
+
+
+def test_folders_too_deep_to_be_restored_are_left_out(project: Path, run: Run, tmp_path: Path) -> None:
+    """All else is backed up, and restored; the backup says that it lacks something."""
+    fd = os.open(project, os.O_RDONLY)
+    for _ in range(DEEPEST + 5):
+        os.mkdir("d", dir_fd=fd)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=fd)
+        os.close(fd)
+        fd = deeper
+    os.close(fd)
+    try:
+        outcome = run("backup")
+        assert outcome.code == 3
+        assert f"nothing is restored from more than {DEEPEST} folders deep" in outcome.out + outcome.err
+        assert run("verify", "--depth", "restore").code == 0
+        assert run("restore", "--to", str(tmp_path / "to")).code == 0
+        assert (tmp_path / "to" / "heymarket-endpoint" / "package.json").exists()
+    finally:
+        for deep in (project / "d", tmp_path / "to"):
+            remove_tree(deep)
+    assert not (project / "d").exists()
+    assert not (tmp_path / "to").exists()
