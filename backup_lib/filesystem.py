@@ -130,15 +130,16 @@ def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None
 
 def remove_tree(path: Path) -> None:
     """Remove a folder of our own with all that is in it, as far as that can be done; no link is followed."""
-    with suppress(OSError):
-        top = os.open(path, OPEN_DIRECTORY)
-        try:
-            for folder in reversed(_own_all(top)):
-                with suppress(OSError):
-                    _empty(top, folder)
-        finally:
-            os.close(top)
-        os.rmdir(path)
+    for _ in range(2):  # what failed once may not fail again
+        with suppress(OSError):
+            top = os.open(path, OPEN_DIRECTORY)
+            try:
+                for folder in reversed(_own_all(top)):
+                    with suppress(OSError):
+                        _empty(top, folder)
+            finally:
+                os.close(top)
+            os.rmdir(path)
 
 
 def _own_all(top: int) -> list[bytes]:
