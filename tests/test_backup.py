@@ -143,6 +143,17 @@ def test_a_dry_run_counts_what_the_backup_then_holds(project: Path, run: Run) ->
     assert would["states"] == {"committed": 4, "modified": 1, "untracked": 1, "ignored": 1}
 
 
+def test_what_is_deleted_is_counted(project: Path, run: Run) -> None:
+    """Files of the commit that are not in the tree are told, where there is a commit."""
+    (project / "src" / "server.js").unlink()
+    archive = archive_of(run("backup", "--json"))
+    assert "# Deleted:  1 committed files\n" in (archive.parent / "MANIFEST.txt").read_text()
+    assert " as committed, 1 file deleted" in run("verify").out
+    shutil.rmtree(project / ".git")
+    archive = archive_of(run("backup", "--json"))
+    assert "Deleted" not in (archive.parent / "MANIFEST.txt").read_text()
+
+
 def test_a_daily_backup_is_proved_before_it_replaces_the_one_before(project: Path, run: Run) -> None:
     """One file a day, index inside, proved at once."""
     first = run("backup", "--daily", "--json").json["result"]

@@ -33,6 +33,16 @@ def test_of_versions_that_differ_in_build_metadata_the_last_made_is_newer(projec
     assert [version for version, archive in archives.items() if archive.exists()] == ["1.1.0+b1"]
 
 
+def test_foreign_archives_beside_safety_backups_stay(project: Path, run: Run) -> None:
+    """What another made is never removed, whatever its folder is called."""
+    back_up(run, "1.0.0", "1.1.0-safety.20260101T000000Z", "1.1.0-safety.20260102T000000Z")
+    folder = project / "backups" / "v0.1.0-safety.20250101T000000Z"
+    folder.mkdir()
+    subprocess.run(["tar", "-czf", folder / "foreign.tar.gz", "src"], check=True, cwd=project)
+    assert run("clean", "--keep", "1").code == 0
+    assert (folder / "foreign.tar.gz").exists()
+
+
 def test_each_fate_is_told_with_its_reason_and_the_bytes_freed(project: Path, run: Run) -> None:
     """A person sees why something stays or goes, before it goes."""
     made = back_up(run, "1.0.0", "2.0.0")

@@ -78,6 +78,16 @@ def test_fresh_reads_everything(big_project: Path, run: Run, monkeypatch: pytest
     assert first == fresh == other
 
 
+def test_the_newest_of_its_format_is_copied_from(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup of another format in between does not matter."""
+    made(run, monkeypatch, "--format", "gz")
+    made(run, monkeypatch, "--format", "zst")
+    _, taken = made(run, monkeypatch, "--format", "gz")
+    assert taken == 0
+
+
 def test_the_result_is_that_of_a_fresh_backup(big_project: Path, run: Run, tmp_path: Path) -> None:
     """Copied or made, the tree that comes out is the same."""
     run("backup")

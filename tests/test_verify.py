@@ -6,16 +6,20 @@ import hashlib
 import json
 import shutil
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support import Run, archive_of, git, refused, unreadable
 
+from backup_lib.agreement import Agreement
 from backup_lib.archive.check import Checked, check_archive
 from backup_lib.archive.reader import Reader
 from backup_lib.errors import DamageError
+from backup_lib.model import Header
 from backup_lib.progress import Silent
+from backup_lib.project.git import open_repository
 from backup_lib.settings import Settings
 from backup_lib.verify import verify_draft
 from backup_lib.workplace import Workplace
@@ -138,6 +142,32 @@ def test_every_edited_line_of_a_manifest_is_reported(archive: Path, run: Run) ->
             manifest.write_bytes(b"".join([*lines[:number], other, *lines[number + 1 :]]))
             if manifest.read_bytes() != good:
                 damaged(run)
+
+
+def test_many_edited_lines_of_a_manifest_are_counted(archive: Path, run: Run) -> None:
+    """Three are told one by one."""
+    manifest = archive.parent / "MANIFEST.txt"
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    edited = [b"0" * 64 + line[64:] if not line.startswith(b"#") else line for line in lines]
+    manifest.write_bytes(b"".join(edited))
+    found = damaged(run)
+    assert found.count("MANIFEST.txt, line ") == 3
+    assert "MANIFEST.txt differs in 3 more lines" in found
+
+
+def test_what_is_not_in_the_commit_is_found_once(project: Path) -> None:
+    """Whenever the repository answers."""
+    repository = open_repository(project)
+    assert repository
+    header = Header("demo", None, "", 0, "gz", "fast", repository.commit)
+    with ThreadPoolExecutor(1) as asking:
+        agreement = Agreement(header, repository, asking, lists=False)
+        agreement.begin()
+        agreement.finish()
+        for _ in range(2):
+            agreement.take([], [(b"package.json", "0" * 40)] if not agreement.findings else [])
+            agreement.finish()
+    assert [path for _, path, _ in agreement.findings] == [b"package.json"]
 
 
 def test_a_manifest_of_another_archive_is_reported(archive: Path, run: Run) -> None:

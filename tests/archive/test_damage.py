@@ -558,6 +558,23 @@ def test_what_follows_damage_is_read_to_its_end() -> None:
     assert found == names[1:]
 
 
+def test_what_an_extended_header_hides_is_found() -> None:
+    """Where one is damaged, what it says of its own length takes nothing with it."""
+    names = [b"demo/a", b"demo/b"]
+    members = b"".join(header(name, SOURCE, 0, b"") for name in names)
+    assert [member.name for member, _ in legible(_meta_header(b"x", members) + members)] == names
+
+
+def test_a_small_file_without_padding() -> None:
+    """A block that ends with the content of a file is none that we write, and puts tar off its records."""
+    content = b"x" * 700
+    short = replace(FILE, size=700, digest=sha256(content).digest())
+    for pad, told in ((padding(700), False), (b"", True)):
+        data = header(b"demo/a", SOURCE, 700, b"") + content + pad
+        found = flaws(forged([(gz.pack(data, "fast"), len(data), (short,)), ENDING], files=1, bytes=700))
+        assert bool(found) == told
+
+
 @pytest.mark.parametrize("length", range(25))
 def test_the_start_of_a_member_may_be_cut(length: int) -> None:
     """What is too short to state its length is no block of ours."""
@@ -575,7 +592,7 @@ def test_a_frame_that_states_another_size_is_not_unpacked(size: int) -> None:
 @pytest.mark.parametrize("format", NAMES)
 def test_an_index_of_many_pieces_is_read_whole(format: Format) -> None:
     """It is carried, and read, in pieces."""
-    index = os.urandom(3 << 20)
+    index = os.urandom((3 << 20) + 1)
     trailer = Trailer(100, len(index), sha256(index).digest())
     data = bytes(100) + b"".join(FORMATS[format].tail(trailer, index, []))
     pieces = FORMATS[format].payload(lambda at, length: data[at : at + length], trailer)

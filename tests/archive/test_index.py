@@ -192,12 +192,42 @@ def test_giant_lengths_are_refused(length: int) -> None:
             read(index_of(struct.pack("<cI", letter, length) + bytes(100)))
 
 
+@pytest.mark.parametrize(("letter", "most"), [(b"H", 1 << 20), (b"B", 16 << 20), (b"S", 16 << 20)])
+def test_the_largest_records(letter: bytes, most: int) -> None:
+    """A header is small: it is read before anything vouches for the archive."""
+    with pytest.raises(DamageError, match="ends inside a record"):
+        read(index_of(struct.pack("<cI", letter, most)))
+    with pytest.raises(DamageError, match="a record that is none"):
+        read(index_of(struct.pack("<cI", letter, most + 1)))
+
+
+def test_paths_that_share_much_are_added_up() -> None:
+    """A few bytes of an index may stand for very long paths, many times."""
+    folder = b"d/" * 3500
+    entries = [(0, folder, "directory", 0)]
+    entries += [(len(folder), b"%d" % number, "directory", 0) for number in range(10_000)]
+    body = msgspec.msgpack.encode((1, 512 * len(entries), 0, entries))
+    with pytest.raises(DamageError, match="longer paths in a block"):
+        read(packed(BODIES[0], (b"B", body), BODIES[2]))
+
+
 def test_a_block_has_no_more_entries_than_fit() -> None:
     """Each takes a header record at least: more of them are refused before they are unpacked."""
     entries = [(0, b"%d" % number, "directory", 0) for number in range(3)]
     for size, fits in ((3 * 512, True), (3 * 512 - 1, False)):
         body = msgspec.msgpack.encode((1, size, 0, entries))
         assert damaged(packed(BODIES[0], (b"B", body), BODIES[2])) != fits
+
+
+@pytest.mark.parametrize("count", [0, 15, 16, 70_000])
+def test_entries_are_counted_before_they_are_unpacked(count: int) -> None:
+    """However msgpack writes the length of an array."""
+    entries = tuple(Entry(b"%06d" % number, "directory", 0, b"", b"", "") for number in range(count))
+    block = Block(1, 512 * max(count, 1), bytes(32), b"", entries)
+    [_, found, _] = read_records(written([HEAD, block, SUMMARY]))
+    assert isinstance(found, PackedBlock)
+    assert found.count == count
+    assert found.unpack() == block
 
 
 @pytest.mark.parametrize(

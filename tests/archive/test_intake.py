@@ -269,6 +269,22 @@ def test_a_file_that_cannot_be_looked_at_is_closed(root: Path, monkeypatch: pyte
         os.close(folder)
 
 
+def test_no_descriptor_is_left(root: Path) -> None:
+    """Neither where a file was replaced since the scan, nor after a restore with links."""
+    for name in ("r", "s"):
+        write_file(root, name.encode())
+    (root / "soft").symlink_to("a")
+    os.link(root / "a", root / "hard")
+    sources = scan(root)
+    for name in ("r", "s"):
+        write_file(root.parent, b"other", b"other")
+        (root.parent / "other").rename(root / name)
+    before = len(os.listdir("/dev/fd"))
+    entries, _ = archived(root, sources)
+    assert entries[b"r"].size == 5
+    assert len(os.listdir("/dev/fd")) == before
+
+
 def test_what_holds_still(root: Path) -> None:
     """A thing is still what the scan saw until it changes, gives way to another, or is gone."""
     (root / "link").symlink_to("a")

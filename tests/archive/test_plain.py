@@ -297,6 +297,7 @@ def test_what_is_never_restored_is_named(tmp_path: Path) -> None:
         [member("f", content=b"1"), member("g", HARD, linkname="f"), member("h", HARD, linkname="g")],
         [member("f", content=b"1"), member("f", tarfile.FIFOTYPE), member("f", content=b"3")],
         [member("f", LINK, linkname="x"), member("g", HARD, linkname="f")],
+        [member("d", DIR), member("f"), member("l", LINK, linkname="d/../f")],
         [member("/abs/f", content=b"1"), member("abs//./g", content=b"2")],
         [member("d/e/f", content=b"1"), member("d/", DIR), member("d/e", DIR)],
         [member("d//", tarfile.REGTYPE), member("f", tarfile.CONTTYPE, b"1")],
@@ -324,6 +325,15 @@ def test_a_file_and_a_folder_that_fall_together(tmp_path: Path) -> None:
     archive = made(tmp_path, member("a/name", content=b"1"), member("b/name/file", content=b"2"))
     with pytest.raises(RestoreError, match="something lies below name, which is no folder"):
         place_plain(archive, Wish(strip=1))
+
+
+def test_folders_that_fall_together(tmp_path: Path) -> None:
+    """Where cutting folders off makes two folders one, it holds what both held."""
+    archive = made(
+        tmp_path, *(member(name, DIR) for name in ("a/d", "b/d")), member("a/d/x"), member("b/d/y")
+    )
+    restore_plain(archive, tmp_path / "to", Wish(strip=1))
+    assert look(tmp_path / "to").keys() == {b"d", b"d/x", b"d/y"}
 
 
 def test_a_mode_that_fills_its_field(tmp_path: Path) -> None:

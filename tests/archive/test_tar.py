@@ -217,6 +217,7 @@ def _changed(data: bytes, at: int, field: bytes) -> bytes:
         (100, b"rw-r--r-"),
         (136, b"\x80" + b"\xff" * 11),  # a time that no kernel takes
         (136, b"\xff" + bytes(11)),
+        (124, b"\x80" + bytes(3) + (1 << 63).to_bytes(8, "big")),  # a file that no kernel can have
         (156, b"5\0" + bytes(100)),  # a folder with content, below
     ],
 )

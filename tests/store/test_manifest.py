@@ -231,6 +231,8 @@ def test_a_cut_list_is_noticed_at_its_end() -> None:
         (b"# Size:     7", b"# Size:     \xff"),
         (b"# Size:     7", b"garbage"),
         (b"# Size:     7", b"#-Size:     7"),
+        (b"# Size:     7", b"# Size:     +7"),
+        (b"# Size:     7", b"# Size:     1_0"),
         (b"# Size:     7", b"# Size:x    7"),
         (b"# Size:     7", b"# Size:     7\n# Problem:  lost a: b"),
         (b"# Size:     7", b"# Size:     7\n# Git:      3 dirty"),
