@@ -6,18 +6,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from hashlib import sha1, sha256
-from itertools import islice
-from operator import lt
 from typing import Protocol
 
 from backup_lib.archive.block import LARGE
-from backup_lib.archive.names import LONGEST_LINK, LONGEST_NAME
+from backup_lib.archive.order import is_below, is_plain, keys_of, misplaced
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, WORTH_PROCESSES, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
 from backup_lib.archive.tar import END, commit_header, padding
 from backup_lib.errors import DamageError
-from backup_lib.filesystem import DEEPEST
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
@@ -101,12 +98,12 @@ class _Judged:
     blobs: list[tuple[bytes, str]] = field(default_factory=list)
     digested: list[bytes] = field(default_factory=list)
     first: bytes | None = None
-    """The sort key of the first path, see `_keys`."""
+    """The sort key of the first path, see `keys_of`."""
     last: bytes | None = None
     last_leaf: bool = False
     """Whether the last one is no folder."""
     is_plain: bool = True
-    """Whether `_disordered` finds nothing in its entries, for sure."""
+    """Whether `misplaced` finds nothing in its entries, for sure."""
     has_end: bool = False
     """Whether its last block is the end of the tar stream."""
 
@@ -119,16 +116,16 @@ class _Judged:
 
     def look_over(self, entries: Sequence[Entry]) -> None:
         """Count the entries of the next block, and look at their names."""
-        keys = _keys(entries)
+        keys = keys_of(entries)
         self.entries += len(entries)
-        self.is_plain = self.is_plain and _is_plain(entries, keys)
+        self.is_plain = self.is_plain and is_plain(entries, keys)
         self.follow(keys[0], keys[-1], entries[-1].kind != "directory")
 
     def follow(self, first: bytes, last: bytes, last_leaf: bool) -> None:
         """Note that paths follow, in order from the `first` to the `last` one."""
         if self.last is not None:
             self.is_plain = self.is_plain and self.last < first
-            self.is_plain = self.is_plain and not (self.last_leaf and _is_below(first, self.last))
+            self.is_plain = self.is_plain and not (self.last_leaf and is_below(first, self.last))
         self.first = first if self.first is None else self.first
         self.last, self.last_leaf = last, last_leaf
 
@@ -321,7 +318,7 @@ class _Checker:
         if after != self._tail:
             found.flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
         if not found.is_plain:
-            found.flaws += _disordered(reader)
+            found.flaws += [Flaw(path, what) for path, what in misplaced(reader.entries)]
         counts = reader.summary.counts
         if not found.flaws and (found.entries, found.files, found.content) != (
             counts.entries,
@@ -330,63 +327,6 @@ class _Checker:
         ):
             found.flaws.append(Flaw(None, "the index does not hold as much as it says"))
         return Checked(self._whole.digest(), found.files, found.content, tuple(found.flaws))
-
-
-def _keys(entries: Sequence[Entry]) -> list[bytes]:
-    """Return what sorts as the paths of entries do part by part, as long as none has a zero byte."""
-    return [entry.path.replace(b"/", b"\0") for entry in entries]
-
-
-def _is_below(key: bytes, above: bytes) -> bool:
-    """Whether one key is that of a path below another."""
-    return not above or key.startswith(above + b"\0")
-
-
-def _is_plain(entries: Sequence[Entry], keys: Sequence[bytes]) -> bool:
-    """Whether `_disordered` finds nothing in the entries of a block, for sure; much faster than that."""
-    paths = [entry.path for entry in entries if entry.path]
-    text = b"/\0/".join([b"", *paths, b""])
-    kinds = [entry.kind for entry in entries]
-    return (
-        all(map(lt, keys, islice(keys, 1, None)))
-        and "hardlink" not in kinds
-        and ("symlink" not in kinds or all(_is_link(entry) for entry in entries if entry.kind == "symlink"))
-        and text.count(b"\0") == len(paths) + 1
-        and not (b"//" in text or b"/./" in text or b"/../" in text)
-        and max(map(len, keys)) <= LONGEST_NAME
-        and not any(
-            kind != "directory" and _is_below(below, key)
-            for kind, key, below in zip(kinds, keys, islice(keys, 1, None), strict=False)
-        )
-    )
-
-
-def _is_link(entry: Entry) -> bool:
-    """Whether a symlink can have such a target."""
-    return 0 < len(entry.link) <= LONGEST_LINK and b"\0" not in entry.link
-
-
-def _disordered(reader: Reader) -> Iterator[Flaw]:
-    """Find entries that are out of order, twice there or below a file, with names and links none may have."""
-    linked = {entry.link for entry in reader.entries() if entry.kind == "hardlink"}
-    files: dict[bytes, tuple[int, bytes]] = {}
-    before: list[bytes] = []
-    is_leaf = False
-    for number, entry in enumerate(reader.entries()):
-        parts = entry.path.split(b"/") if entry.path else []
-        is_name = not ({b"..", b".", b""}.intersection(parts) or b"\0" in entry.path)
-        fits = len(parts) < DEEPEST and all(len(part) <= LONGEST_NAME for part in parts)
-        if (number and parts <= before) or not is_name or not fits:
-            yield Flaw(entry.path, "it stands where no entry of that name belongs")
-        if is_leaf and parts[: len(before)] == before:
-            yield Flaw(entry.path, "it lies below what is no folder")
-        if entry.kind == "symlink" and not _is_link(entry):
-            yield Flaw(entry.path, "no link can lead there")
-        before, is_leaf = parts, entry.kind != "directory"
-        if entry.path in linked and entry.kind == "file":
-            files[entry.path] = (entry.size, entry.digest)
-        if entry.kind == "hardlink" and files.get(entry.link) != (entry.size, entry.digest):
-            yield Flaw(entry.path, "it is not the file that it is a hard link to")
 
 
 class _Run:

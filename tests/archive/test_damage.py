@@ -465,6 +465,24 @@ def test_the_padding_of_a_large_file_has_its_length(lengths: tuple[int, ...]) ->
     assert flaws(forged(sound, files=1, bytes=700)) == ""
 
 
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        (b"n" * 255, False),
+        (b"n" * 256, True),
+        (b"n" * 200 + b"/" + b"n" * 255, False),
+        (b"n" * 200 + b"/" + b"n" * 256, True),
+        (b"/".join([b"n"] * 2047), False),
+        (b"/".join([b"n"] * 2048), True),
+    ],
+)
+def test_names_that_no_disk_takes(path: bytes, told: bool) -> None:
+    """No restore could make them, so nothing that holds one is sound."""
+    data = header(b"demo/" + path, SOURCE, 0, b"")
+    block = (gz.pack(data, "fast"), len(data), (replace(FILE, path=path),))
+    assert bool(flaws(forged([block, ENDING], files=1))) == told
+
+
 @pytest.mark.parametrize("target", [b"", b"b\0c", b"b" * 4096])
 def test_links_that_none_can_have(target: bytes) -> None:
     """A symlink that no restore could make is a flaw."""

@@ -22,7 +22,7 @@ from .mutants import Mutant, mutants_of
 from .reviewed import EQUAL
 
 _WRITES = "block gz zst tar index trailer intake maker reuse writer"
-_READS = "members check extract target replay salvage"
+_READS = "members check order extract target replay salvage"
 MODULES = (
     *(f"archive/{name}" for name in f"{_WRITES} {_READS}".split()),
     *(f"store/{name}" for name in ("publish", "recover", "ledger", "journal", "manifest")),

@@ -77,7 +77,7 @@ EQUAL = {
     "archive/writer: _Appender.__init__: 0 → 1 #2": "it is set before it is read",
     "archive/writer: _Appender.take_parcel: self._tally.settle(result) if parcel.sources else result"
     " → self._tally.settle(result) if True else result": "the pieces of a large file have no entries",
-    "archive/check: _is_plain: 1 → 2": "then it is looked at part by part, in more time",
+    "archive/order: is_plain: 1 → 2": "then it is looked at part by part, in more time",
     "archive/extract: extract: if files != len(placement.files) → if False": (
         "each block tells itself what it lacks"
     ),
