@@ -263,6 +263,15 @@ def test_links_wished_for_are_still_not_followed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "outside") == ["secret"]
 
 
+def test_links_that_go_up_from_a_folder_stay_within(tmp_path: Path) -> None:
+    """Where that is a folder for sure, and no other link."""
+    link = member("l", LINK, linkname="d/../f")
+    restore_plain(made(tmp_path, member("d", DIR), member("f"), link), tmp_path / "to", Wish())
+    assert (tmp_path / "to/l").read_bytes() == b""
+    with pytest.raises(RestoreError, match="leads out"):
+        restore_plain(made(tmp_path, member("f"), link), tmp_path / "other", Wish())
+
+
 def test_a_link_in_the_target_is_not_followed(tmp_path: Path) -> None:
     """A link that stands in the target already, where the archive has a folder, is not followed."""
     write_file(tmp_path, b"outside/secret", b"secret")
@@ -297,7 +306,6 @@ def test_what_is_never_restored_is_named(tmp_path: Path) -> None:
         [member("f", content=b"1"), member("g", HARD, linkname="f"), member("h", HARD, linkname="g")],
         [member("f", content=b"1"), member("f", tarfile.FIFOTYPE), member("f", content=b"3")],
         [member("f", LINK, linkname="x"), member("g", HARD, linkname="f")],
-        [member("d", DIR), member("f"), member("l", LINK, linkname="d/../f")],
         [member("/abs/f", content=b"1"), member("abs//./g", content=b"2")],
         [member("d/e/f", content=b"1"), member("d/", DIR), member("d/e", DIR)],
         [member("d//", tarfile.REGTYPE), member("f", tarfile.CONTTYPE, b"1")],
@@ -343,6 +351,13 @@ def test_a_mode_that_fills_its_field(tmp_path: Path) -> None:
     record[148:156] = b"%06o\0 " % (sum(record[:148]) + sum(record[156:512]) + 8 * 32)
     archive = made(tmp_path, bytes(record))
     assert ours(tmp_path, archive)[b"f"].mode == gnu(tmp_path, archive)[b"f"].mode == 0o640
+
+
+def test_folders_are_asked_for_with_a_slash(tmp_path: Path) -> None:
+    """A file of that name is not meant."""
+    archive = made(tmp_path, member("a/e", DIR), member("b/e"))
+    restore_plain(archive, tmp_path / "to", Wish(lambda name: name.endswith(b"/e/")))
+    assert look(tmp_path / "to").keys() == {b"a", b"a/e"}
 
 
 def test_hard_links_that_fall_together(tmp_path: Path) -> None:
