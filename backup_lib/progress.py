@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
 
-__all__ = ["Advance", "Console", "Silent", "Terminal"]
+__all__ = ["Advance", "Console", "Silent", "Terminal", "write_line"]
 
 Advance = Callable[[int], object]
 """Told the number of bytes just done; all that copying code knows of progress."""
@@ -36,18 +36,23 @@ class Silent:
         yield _ignore
 
 
+def write_line(stream: TextIO | None, line: str) -> None:
+    """Write to stdout or stderr, if it is open; a reader that is gone, or a full disk, stops nothing."""
+    if stream is None:
+        return
+    try:
+        stream.write(f"{line}\n")
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 class Terminal:
     """Lines to stderr, and a bar where stderr is a terminal."""
 
     def say(self, line: str) -> None:
-        """Write one line to stderr, where there is one; a full disk there stops nothing."""
-        if sys.stderr is None:
-            return
-        try:
-            sys.stderr.write(f"{line}\n")
-            sys.stderr.flush()
-        except OSError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
+        """Write one line to stderr."""
+        write_line(sys.stderr, line)
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from invoke import Context, Exit, Task
 
 from backup_lib.errors import BackupError, SettingsError, printable, reason_of
-from backup_lib.progress import Terminal
+from backup_lib.progress import Terminal, write_line
 from backup_lib.settings import settings_from
 
 if TYPE_CHECKING:
@@ -137,20 +137,9 @@ def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
         text = report.json_object(name, result, dry_run).decode()
     else:
         text = "\n".join(report.lines(result, dry_run))
-    _write(text)
+    write_line(sys.stdout, text)
     if code := report.exit_code(result):
         raise Exit(code=code)
-
-
-def _write(text: str) -> None:
-    """Write to stdout; a reader that has gone away, or a full disk there, does not undo what was done."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager
@@ -179,10 +168,8 @@ def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
     if as_json:
         from backup_lib import report
 
-        _write(report.json_error(name, what, code).decode())
-    from backup_lib.progress import Terminal
-
-    Terminal().say(f"{name}: {printable(what)}")
+        write_line(sys.stdout, report.json_error(name, what, code).decode())
+    write_line(sys.stderr, f"{name}: {printable(what)}")
     return Exit(code=code)
 
 
