@@ -38,6 +38,7 @@ _KINDS: dict[bytes, Kind] = {b"0": "file", b"1": "hardlink", b"2": "symlink", b"
 class Made:
     """One member as it is to stand in a tar stream, whether that makes sense or not.
 
+    Where it makes sense, its header is the one that we write, byte for byte: an index may speak of it.
     Where its name or link is too long for a header, GNU tar's headers for long names come first.
     """
 
@@ -76,6 +77,7 @@ class Made:
             (156, self.kind),
             (157, self.link[:100]),
             (257, self.magic),
+            *(((329, b"0000000\0"), (337, b"0000000\0")) if self.magic == USTAR else ()),
             (345, self.prefix[:155]),
             *self.fields,
         ):
@@ -95,7 +97,7 @@ def pax_record(key: bytes, value: bytes) -> bytes:
 def pax(*records: tuple[bytes, bytes] | bytes, kind: bytes = b"x") -> Made:
     """Return an extended header; records given as bytes are taken as they are."""
     body = b"".join(each if isinstance(each, bytes) else pax_record(*each) for each in records)
-    return Made(b"PaxHeaders/x", kind, body)
+    return Made(b"pax_header", kind, body, mtime=0)
 
 
 def long_name(name: bytes, kind: bytes = b"L") -> Made:
@@ -144,7 +146,8 @@ def _below(top: bytes, member: Made) -> tuple[bytes, Entry | None]:
     moved = Made(**{**vars(member), "name": name, "link": link})
     digest = sha256(member.content).digest() if kind in ("file", "hardlink") else b""
     entry = Entry(member.name.rstrip(b"/"), kind, len(member.content), digest, member.link, "")
-    return (bytes(pax(*records)) if records else b"") + bytes(moved), entry
+    content = member.content + bytes(-len(member.content) % 512)
+    return (bytes(pax(*records)) if records else b"") + moved.header() + content, entry
 
 
 def forged_stream(

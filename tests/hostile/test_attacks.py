@@ -12,7 +12,7 @@ from backup_lib.model import Entry
 
 from .arena import Arena, outside_of
 from .attacks import HARMLESS, Members, attacks, broken_streams, file
-from .build import END, forged, forged_stream, stream_of, wrapped
+from .build import END, Made, forged, forged_stream, stream_of, wrapped
 
 SUFFIXES = (".tar", ".tar.gz", ".tar.zst")
 NAMES = list(attacks(b"/outside"))
@@ -44,6 +44,15 @@ def test_attacks_with_an_index_are_refused(name: str, arena: Arena) -> None:
         arena.clear()
         arena.restore(forged(attack(arena, name), form, "demo"), "--strip-components", "1")
         arena.clear()
+
+
+def test_what_an_index_speaks_of_is_as_we_write_it(arena: Arena) -> None:
+    """The forger is no worse than we are: else its attacks would be refused for their headers alone."""
+    long = Made(b"n" * 250 + b"/" + b"m" * 250, content=b"long")
+    members = [file(b"a", b"x"), Made(b"d/", b"5"), Made(b"l", b"2", link=b"a"), long]
+    for form in FORMATS:
+        verdict = arena.verify(forged(members, form))
+        assert verdict.code == 0, verdict
 
 
 @pytest.mark.parametrize("name", NAMES)
