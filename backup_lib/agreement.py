@@ -11,6 +11,7 @@ from pathlib import Path
 from backup_lib.archive.check import Listener
 from backup_lib.archive.reader import Reader
 from backup_lib.errors import DamageError, counted, printable
+from backup_lib.filesystem import open_file
 from backup_lib.model import Entry, Header
 from backup_lib.project.git import Repository
 from backup_lib.store.layout import MANIFEST
@@ -94,7 +95,7 @@ class Agreement(Listener):
 def manifest_flaw(archive: Path) -> str:
     """Return why the manifest beside an archive is none, or not its own, or ""."""
     try:
-        with _beside(archive).open("rb") as file:
+        with open_file(_beside(archive)) as file:
             facts = read_manifest(file).facts
     except FileNotFoundError:
         return "its MANIFEST.txt is missing"
@@ -114,7 +115,7 @@ def manifest_differences(
     if _is_manifest(_beside(path), facts, listed_files):
         return
     wrong = 0
-    with _beside(path).open("rb") as file:
+    with open_file(_beside(path)) as file:
         expected = format_manifest(facts, listed(facts.project, reader.entries()))
         for number, (right, there) in enumerate(zip_longest(expected, file), 1):
             if right == there:
@@ -133,7 +134,7 @@ def _beside(archive: Path) -> Path:
 def _is_manifest(path: Path, facts: Facts, listed_files: bytes) -> bool:
     """Whether that file is the manifest, byte for byte."""
     head = b"".join(line + b"\n" for line in head_lines(facts))
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(len(head)) == head and file_digest(file, "sha256").digest() == listed_files
 
 

@@ -10,12 +10,14 @@ import secrets
 import stat
 import sys
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 
 __all__ = [
     "DEEPEST",
     "OPEN_DIRECTORY",
     "open_beneath",
+    "open_file",
     "remove_tree",
     "rename_new",
     "replace_file",
@@ -126,6 +128,18 @@ def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None
         os.rename(old, new, src_dir_fd=folder, dst_dir_fd=folder)
     else:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file for reading, at once.
+
+    Raises `OSError`, also where a fifo lies there, which would be waited for, or a device, which has no end.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    return file
 
 
 def remove_tree(path: Path) -> None:

@@ -28,6 +28,7 @@ from backup_lib.errors import (
     reason_of,
     translated,
 )
+from backup_lib.filesystem import open_file
 from backup_lib.model import STATES, Header, Summary
 from backup_lib.progress import Advance
 from backup_lib.settings import one_of
@@ -404,7 +405,7 @@ def _listed_files(case: _Case) -> dict[bytes, bytes]:
     if path is None:
         return {}
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             return {name.removeprefix(b"./"): digest for name, digest in read_manifest(file).files}
     except DamageError as error:
         case.find(f"its manifest is damaged: {error}")

@@ -79,6 +79,22 @@ def test_too_few_open_files_are_no_damage(archive: Path, project: Path, files: i
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("depth", ["quick", "full"])
+def test_a_fifo_is_not_waited_for(archive: Path, run: Run, depth: str) -> None:
+    """In the place of a manifest it is found, in that of the ledger it ends the command; a device too."""
+    manifest, ledger = archive.parent / "MANIFEST.txt", archive.parent.parent / "ledger.jsonl"
+    manifest.unlink()
+    os.mkfifo(manifest)
+    outcome = run("verify", "--depth", depth)
+    assert outcome.code == 4
+    assert f"it is no regular file: {manifest}" in outcome.out
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero")):
+        ledger.unlink()
+        make(ledger)
+        for command in ("backup", "verify", "clean"):
+            refused(run(command), 1, f"it is no regular file: {ledger}")
+
+
 def test_what_this_user_may_not_read_is_no_damage(archive: Path, run: Run) -> None:
     """It is found, and named, but no proof is left: another user may read it."""
     before = ledger_of(archive)

@@ -141,7 +141,8 @@ def read(store: Path) -> Ledger:
     Raises `OSError` where the file is there and cannot be read.
     """
     try:
-        data = (store / LEDGER).read_bytes()
+        with filesystem.open_file(store / LEDGER) as file:
+            data = file.read()
     except (FileNotFoundError, NotADirectoryError):
         data = b""
     lines = data.split(b"\n")
