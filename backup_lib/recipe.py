@@ -154,6 +154,8 @@ def _ending(name: str, as_json: bool) -> Iterator[None]:
         raise _failed(name, as_json, "interrupted", 130) from error
     except _Terminated as error:
         raise _failed(name, as_json, "terminated", 128 + error.signal) from error
+    except MemoryError as error:
+        raise _failed(name, as_json, "out of memory", 1) from error
     except Exit:
         raise
     except Exception as error:

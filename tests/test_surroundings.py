@@ -79,6 +79,13 @@ def test_too_few_open_files_are_no_damage(archive: Path, project: Path, files: i
         assert "Traceback" not in done.stderr
 
 
+@pytest.mark.usefixtures("archive")
+def test_too_little_memory_is_one_line(project: Path) -> None:
+    """Here for a ledger that has no end within it."""
+    done = shell(project, "truncate -s 1T backups/ledger.jsonl; ulimit -v 4000000; exec $invoke verify")
+    assert (done.returncode, done.stderr) == (1, "verify: out of memory\n")
+
+
 @pytest.mark.parametrize("depth", ["quick", "full"])
 def test_a_fifo_is_not_waited_for(archive: Path, run: Run, depth: str) -> None:
     """In the place of a manifest it is found, in that of the ledger it ends the command; a device too."""
