@@ -21,8 +21,8 @@ __all__ = ["Member", "TarReader", "members_in"]
 
 _KINDS: dict[bytes, Kind] = {b"1": "hardlink", b"2": "symlink", b"5": "directory"}
 """By the types of headers; every other that is not in `_NONE` is a file, as POSIX asks for."""
-_NONE = frozenset(b"346ADEIMN")
-"""Types that are never restored: devices, fifos, and what vendors say of the disk that was archived."""
+_NONE = frozenset(b"346ADM")
+"""Types that are never restored: devices, fifos, and what every reader makes something else of."""
 _LABEL = b"V"
 """The type of a name for the whole archive (GNU tar)."""
 _TIME = re.compile(rb"(-?)([0-9]+)(?:\.([0-9]*))?")
@@ -307,12 +307,16 @@ def _member(record: bytes, extended: _Extended, of_any: bool) -> Member:
     kind = None if letter[0] in _NONE else _KINDS.get(letter, "file")
     if kind == "file" and name.endswith(b"/"):
         kind = "directory"
-    size = 0 if of_any and letter in _WITHOUT_CONTENT else _number(record[124:136])
+    size = _number(record[124:136])
+    if not 0 <= size <= _MOST_SIZE:
+        raise DamageError(f"a header gives a size of {size}, which nothing has")
+    if of_any and letter in _WITHOUT_CONTENT:
+        size = 0
     if size and not record[124]:
         raise DamageError("a header has a size that every reader takes for another")
     if b"size" in heeded:
         size = _decimal(heeded[b"size"])
-    if not 0 <= size <= _MOST_SIZE or (size and kind in ("directory", "symlink", "hardlink")):
+    if size > _MOST_SIZE or (size and kind in ("directory", "symlink", "hardlink")):
         raise DamageError(f"a header gives a size of {size} to what cannot have it")
     mtime = _time(heeded[b"mtime"]) if b"mtime" in heeded else _number(record[136:148]) * 1_000_000_000
     if not -_MOST_TIME <= mtime <= _MOST_TIME:

@@ -218,6 +218,8 @@ def broken_streams() -> dict[str, bytes]:
         "huge size": bytes(Made(b"a", fields=((124, b"\x80" + b"\x7f" * 11),))),
         "largest size": bytes(Made(b"a", fields=((124, b"777777777777"),))),
         "size that is no number": bytes(Made(b"a", fields=((124, b"00000000009\0"),))),
+        "folder of a size that is no number": bytes(Made(b"d/", b"5", fields=((124, b"00000000009\0"),))),
+        "folder of a huge size": bytes(Made(b"d/", b"5", fields=((124, b"\x80" + b"\x7f" * 11),))),
         "size as hexadecimal": bytes(Made(b"a", fields=((124, b"0x000000001\0"),))),
         "mode that is no number": bytes(Made(b"a", fields=((100, b"rwxr-xr\0"),))),
         "wrong checksum": bytes(Made(b"a", checksum=b"000001\0 ")),

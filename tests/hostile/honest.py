@@ -80,6 +80,7 @@ def _fields() -> dict[str, list[Made]]:
         "folder without slash": [Made(b"d", b"5"), file(b"d/f")],
         "folder of type NUL": [Made(b"d/", b"\0"), file(b"d/f")],
         "a type that nobody knows": [Made(b"f", b"Z", b"content"), Made(b"g", b"8", b"x"), file(b"h")],
+        "types of vendors": [Made(letter, letter, b"content") for letter in (b"E", b"I", b"N")],
         "contiguous file": [Made(b"f", b"7", b"content")],
         "v7": [
             Made(b"f", b"\0", b"x", magic=V7),
