@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Literal, get_args
 
 import msgspec
@@ -188,7 +189,8 @@ def _named_archive(request: Request) -> Path:
 def _restore_in_place(workplace: Workplace, restore_it: Callable[[Set[bytes]], Restored]) -> Restored:
     """Make a safety backup and prove it, restore over the project, and say how to go back."""
     safety = back_up_for_safety(workplace)
-    go_back = f"invoke restore --version {safety.version} --in-place --overwrite always"
+    root = "" if Path.cwd().is_relative_to(workplace.root) else f" --root {quote(str(workplace.root))}"
+    go_back = f"invoke restore --version {safety.version} --in-place --overwrite always{root}"
     workplace.console.say(f"What is here now is safe in {safety.archive}; to go back: {go_back}")
     done = restore_it(held_by(safety))
     return msgspec.structs.replace(done, safety=str(safety.archive), go_back=go_back)
@@ -327,7 +329,7 @@ def _matcher(patterns: tuple[str, ...]) -> Callable[[bytes], bool]:
 
     try:
         spec = pathspec.GitIgnoreSpec.from_lines(patterns, backend="simple")
-    except ValueError as error:
+    except (ValueError, re.error) as error:
         raise RestoreError(f"--path cannot be used: {error}") from error
 
     def matches(name: bytes) -> bool:

@@ -145,6 +145,8 @@ def place(reader: Reader, wish: Wish) -> Placement:
     tally = None if wish.unlimited else reader.tally()
     for placed in filter(wish.may_be_in, reader.blocks()):
         for entry in placed.entries():
+            if tally:
+                tally.time()
             name = _name(top, entry.path)
             out = wish.out(inner_path(name), entry.kind == "directory")
             if out is not None:

@@ -6,6 +6,7 @@ the size of the archive, so that few honest ones are met; for those there is `FL
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from backup_lib.errors import RestoreError
@@ -17,34 +18,48 @@ FLAG = "--unlimited"
 _RATIO = 250
 """Bytes of tar stream that a byte of archive may stand for, beyond `_FREE_STREAM`."""
 _FREE_STREAM = 3 << 30
-"""Bytes of tar stream in any archive: read in less than five seconds."""
+"""Bytes of tar stream in any archive."""
 _FREE_NAMES = 64 << 20
 """Bytes of memory that names may take in any archive: those of 150,000 entries."""
-_NAMES_RATIO = 10
+_NAMES_RATIO = 4
 """Bytes of memory for names that a byte of archive may stand for."""
 _ENTRY = 400
 _COPIES = 3
 """Memory that an entry takes besides its name, bytes, and how often its name is held."""
 _MOST_PIECE = 2 << 20
 """Bytes of tar stream in a block in which nothing begins: ours have half. Many are held at once."""
-_FREE_RECORDS = 2_000_000
-_RECORD = 8
+_FREE_RECORDS = 1_000_000
+_RECORD = 16
 """Extended records, and bytes of archive for each more."""
+_FREE_SECONDS = 4.0
+_BYTES_A_SECOND = 4 << 20
+"""Seconds of processor time in which any archive is looked through, and bytes of archive for each more."""
 _NO_LIMIT = 1 << 70
 """Bytes: the size of an archive that may ask for anything."""
 
 
 class Tally:
-    """Counts what one archive of `size` bytes asks for; every method raises `RestoreError` beyond it."""
+    """Counts what one archive of `size` bytes asks for; every method raises `RestoreError` beyond it.
 
-    def __init__(self, size: int, unlimited: bool = False) -> None:
+    Time counts from now on, where it is `timed`: until something is written.
+    """
+
+    def __init__(self, size: int, unlimited: bool = False, timed: bool = True) -> None:
         counted = _NO_LIMIT if unlimited else size
+        seconds = max(_FREE_SECONDS, counted / _BYTES_A_SECOND) if timed else float("inf")
+        self._until = time.process_time() + seconds
         self._names = max(_FREE_NAMES, counted * _NAMES_RATIO)
         self._records = max(_FREE_RECORDS, counted // _RECORD)
         self._stream = _FREE_STREAM + _RATIO * counted
 
+    def time(self) -> None:
+        """Look at the processor time of this process."""
+        if time.process_time() > self._until:
+            raise _refusal("it takes more time than most of its size")
+
     def name(self, length: int) -> None:
         """Count something that is held by a name of `length` bytes, its link included."""
+        self.time()
         self.text(length + _ENTRY // _COPIES)
 
     def text(self, length: int) -> None:
@@ -86,6 +101,7 @@ class Tally:
         def counted_read(count: int) -> bytes:
             piece = read(count)
             self.stream(len(piece))
+            self.time()
             return piece
 
         return counted_read

@@ -108,6 +108,11 @@ class TarReader:
         if self._tally:
             self._tally.name(length)
 
+    def count_time(self) -> None:
+        """Look at the time that somebody takes because of the present member; raises `RestoreError`."""
+        if self._tally:
+            self._tally.time()
+
     def zeros(self, hole: Hole) -> Iterator[memoryview]:
         """Yield what a hole of the present member reads as; raises `RestoreError` where that is too much."""
         if self._tally:
@@ -162,7 +167,8 @@ class TarReader:
         self._exactly(-size % RECORD)
         _check(record)
         if self._tally:
-            self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n"))
+            numbers = body.count(b",") if b"GNU.sparse.map=" in body else 0
+            self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n") + numbers)
         extended.found = extended.found or kind != b"g"
         if kind in _LONG:
             extended.long[_LONG[kind]] = body.split(b"\0", 1)[0]

@@ -15,6 +15,8 @@ LONGEST_NAME = 255
 _DOTS = re.compile(rb"/\.\.?/")
 LONGEST_LINK = 4095
 """Bytes of the target of a symlink."""
+_MOST_TURNS = 16
+"""How often a link may go into a folder and out again; each time all folders are looked at."""
 _SHOWN = 200
 """Bytes of a name that a message shows."""
 
@@ -42,11 +44,16 @@ def check_link(path: bytes, target: bytes, folders: Container[bytes] = ()) -> No
     another link, so that ``..`` after it leads anywhere.
     Raises `RestoreError`.
     """
-    at, unsure = path.split(b"/")[:-1], 0
+    if len(target) > LONGEST_LINK:
+        raise RestoreError(f"refused: the link {shown(path)} is longer than any can be")
+    at, unsure, turns = path.split(b"/")[:-1], 0, 0
     outside = target.startswith(b"/") or not target
     for part in target.split(b"/"):
+        if outside:
+            break
         if part == b"..":
-            outside = outside or not at or (unsure > 0 and b"/".join(at) not in folders)
+            turns += unsure > 0
+            outside = not at or turns > _MOST_TURNS or (unsure > 0 and b"/".join(at) not in folders)
             unsure = max(0, unsure - 1)
             del at[-1:]
         elif part not in (b"", b"."):
@@ -57,8 +64,6 @@ def check_link(path: bytes, target: bytes, folders: Container[bytes] = ()) -> No
             f"refused: the link {shown(path)} -> {shown(target)} leads out of the target; "
             "--outside-links restores it as recorded"
         )
-    if len(target) > LONGEST_LINK:
-        raise RestoreError(f"refused: the link {shown(path)} is longer than any can be")
 
 
 def shown(name: bytes) -> str:

@@ -37,15 +37,15 @@ _OTHERS = re.compile(rb"(?P<bzip2>BZh[1-9]1AY&SY)|(?P<xz>\xfd7zXZ\0)|(?P<zip>PK\
 
 
 @contextmanager
-def open_stream(path: Path, unlimited: bool = False) -> Iterator[TarReader]:
+def open_stream(path: Path, unlimited: bool = False, timed: bool = True) -> Iterator[TarReader]:
     """Yield a reader of the members of a ``.tar.gz``, ``.tar.zst`` or ``.tar``, told by its first bytes.
 
     From here and from the reader come `DamageError` where it is damaged,
     and `RestoreError` where it is of another format, or asks for more than most archives of its size do,
-    unless it is `unlimited`.
+    unless it is `unlimited`; the processor time counts where it is `timed`.
     """
     with io.BufferedReader(_Named(path)) as file:
-        tally = Tally(os.fstat(file.fileno()).st_size, unlimited)
+        tally = Tally(os.fstat(file.fileno()).st_size, unlimited, timed)
         start = file.read(10)
         if other := _OTHERS.match(start):
             raise RestoreError(

@@ -6,8 +6,8 @@ at the end, and nothing else, is then written. Nothing is ever placed on the way
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,12 +63,12 @@ class _Replay:
     def play(self, number: int, member: Member, reader: TarReader) -> None:
         """Do as tar does with a member; raises `RestoreError` where it must not, or cannot."""
         name = inner_path(member.name)
-        if not name and member.kind != "directory":
+        if not name and member.kind not in ("directory", None):
             raise RestoreError("refused: a member has no name but that of the target")
         thing = self._thing(number, name, member)
         self._make_way(name, thing)
         if thing is None:
-            self.skipped.append(name)
+            self.skipped.append(name or b".")
         elif name:
             self._add_folders(name, reader)
             self.things[name] = thing
@@ -120,14 +120,25 @@ def place_plain(path: Path, wish: Wish) -> Replayed:
         if number < 0 and not reader.ended:
             raise DamageError("it is no archive")
         placement = Replayed(note=end_of(path, reader), unlimited=wish.unlimited)
-    placement.skipped = [name for name in replay.skipped if wish.out(name, False) is not None]
-    for out, name, thing in _wanted(replay, wish):
+    hurried = replace(wish, wanted=_counting(wish.wanted, reader)) if wish.wanted else wish
+    placement.skipped = [name for name in replay.skipped if hurried.out(name, False) is not None]
+    for out, name, thing in _wanted(replay, hurried):
         _place(placement, out, name, thing)
     if wish.strip:
         placement.check()
     if not wish.outside_links:
         placement.check_links()
     return placement
+
+
+def _counting(wanted: Callable[[bytes], bool], reader: TarReader) -> Callable[[bytes], bool]:
+    """Return `wanted`, whose time counts: patterns may take long for a name."""
+
+    def counted(name: bytes) -> bool:
+        reader.count_time()
+        return wanted(name)
+
+    return counted
 
 
 def _wanted(replay: _Replay, wish: Wish) -> Iterator[tuple[bytes, bytes, _Thing]]:
@@ -167,7 +178,7 @@ def extract_plain(path: Path, placement: Replayed, target: Target, advance: Adva
     written = 0
     with Writer(target) as writer:
         if placement.members:
-            with open_stream(path, placement.unlimited) as reader:
+            with open_stream(path, placement.unlimited, timed=False) as reader:
                 for number, member in enumerate(reader):
                     place = placement.members.get(number)
                     if place is not None and member.kind == "file":

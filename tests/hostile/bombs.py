@@ -15,7 +15,7 @@ from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.trailer import Trailer
 from backup_lib.model import Entry
 
-from .attacks import file, folder
+from .attacks import file, folder, link
 from .build import END, GNU, Made, forged_stream, long_name, pax, pax_record, stream_of, wrapped
 
 __all__ = ["BOMBS", "HARMLESS", "TRUSTED", "large_blocks"]
@@ -46,6 +46,25 @@ def zeros_gz(size: int) -> bytes:
     return head + wrapped(bytes(8 << 20), ".tar.gz") * (size >> 23)
 
 
+def slow_zst(size: int) -> bytes:
+    """Return an archive of one file of zeros in matches of three bytes: 12 bytes that are 43,690 steps."""
+    steps = 43_690
+    packed = b"\0\xff" + struct.pack("<H", steps - 0x7F00) + bytes([0b01010100, 0, 0, 0, 1])
+    more = struct.pack("<I", len(packed) << 3 | 2 << 1)[:3] + packed
+    count = size // (3 * steps)
+    content = 512 + count * 3 * steps
+    start = Made(b"zeros", size=content).header() + bytes(512)
+    raw = struct.pack("<I", len(start) << 3)[:3] + start
+    frame = b"\x28\xb5\x2f\xfd" + bytes([0, 7 << 3]) + raw + more * count + b"\x01\0\0"
+    return frame + wrapped(bytes(-content % 512) + stream_of([file(b"../evil")]), ".tar.zst")
+
+
+def padded(data: bytes, size: int) -> bytes:
+    """Return an archive in zstd with a frame after it that is passed over: of so many bytes."""
+    left = size - len(data) - 8
+    return data + struct.pack("<II", 0x184D2A50, left) + bytes(left)
+
+
 def one_file_zst(size: int) -> bytes:
     """Return an archive of one file of that many zeros, and what ends it."""
     return zeros_zst(Made(b"zeros", size=size).header(), (size >> 17) + 1)
@@ -68,6 +87,8 @@ def _content() -> Iterator[tuple[str, Callable[[], bytes]]]:
     huge = Made(b"zeros", size=8 << 30).header()
     yield "zeros in zstd", lambda: zeros_zst(huge, 1 << 16)
     yield "zeros in gzip", lambda: zeros_gz(4608 << 20)
+    yield "zeros that are slow to unpack", lambda: slow_zst(3050 << 20)
+    yield "more of them in 16 MiB", lambda: padded(slow_zst(6900 << 20), 16 << 20)
     yield (
         "zeros in many zstd frames",
         lambda: wrapped(huge, ".tar.zst") + wrapped(bytes(64 << 20), ".tar.zst") * 128,
@@ -94,6 +115,14 @@ def _entries() -> Iterator[tuple[str, Callable[[], bytes]]]:
     )
     again = bytes(file(b"a", b"")) + bytes(Made(b"p", b"6"))
     yield "a file and a fifo over and over", lambda: again_and_again(b"", again * 500, 3000)
+    yield (
+        "entries that 16 MiB may have, at the end one that gets out",
+        lambda: padded(
+            wrapped(many_files(155_000) + stream_of([link(b"x", b"e/../../x")]), ".tar.zst"), 16 << 20
+        ),
+    )
+    yield "links that turn around, far down", lambda: wrapped(b"".join(_turning(1000)), ".tar.zst")
+    yield "a link that turns around for long", lambda: wrapped(b"".join(_turning(1, 200_000)), ".tar")
     yield "long names", lambda: wrapped(b"".join(map(_long, range(6000))), ".tar.gz")
     yield "long links", lambda: wrapped(b"".join(map(_long_link, range(1000))), ".tar.gz")
     yield "deep names", lambda: wrapped(b"".join(map(_deep, range(3000))), ".tar.gz")
@@ -109,6 +138,16 @@ def _long(number: int) -> bytes:
 
 def _long_link(number: int) -> bytes:
     return bytes(pax((b"linkpath", b"t" * 100_000))) + bytes(Made(b"l%d" % number, b"2", link=b"t"))
+
+
+def _turning(count: int, turns: int = 819) -> Iterator[bytes]:
+    """Yield links below 2,040 folders that lead into a folder and out again; then one that gets out."""
+    base = b"/".join([b"d"] * 2040)
+    yield bytes(long_name(base + b"/d/")) + bytes(Made(b"x", b"5"))
+    target = bytes(long_name((b"d/../" * turns)[:-1], b"K"))
+    for number in range(count):
+        yield bytes(long_name(base + b"/%d" % number)) + target + bytes(Made(b"l", b"2", link=b"x"))
+    yield stream_of([link(b"out", b"../x")])
 
 
 def _deep(number: int) -> bytes:
@@ -147,6 +186,8 @@ def _headers() -> Iterator[tuple[str, Callable[[], bytes]]]:
         lambda: wrapped(_map_of(b"9" * 18 + b"\n"), ".tar.gz"),
     )
     yield "a sparse map without newline", lambda: wrapped(_map_of(b"9" * (4 << 20)), ".tar.gz")
+    forgotten = bytes(pax((b"GNU.sparse.map", b"0," * 524_000 + b"0"))) + bytes(Made(b"label", b"V"))
+    yield "sparse maps that a label lets forget", lambda: wrapped(forgotten * 100, ".tar.zst")
     yield "sparse maps in records", lambda: again_and_again(b"", numbers + bytes(file(b"a", b"")), 500)
 
 

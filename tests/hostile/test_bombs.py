@@ -9,7 +9,9 @@ import pytest
 from backup_lib.archive.reader import open_archive, open_for_reading
 
 from .arena import Arena
+from .attacks import file, link
 from .bombs import BOMBS, HARMLESS, TRUSTED, large_blocks
+from .build import long_name, stream_of, wrapped
 from .judge import CPU, MEMORY
 
 
@@ -31,6 +33,16 @@ def test_what_costs_little_is_restored(name: str, arena: Arena) -> None:
     assert verdict.cpu < 2 * CPU, verdict
     assert verdict.memory < MEMORY, verdict
     assert sum(path.stat().st_blocks for path in arena.target.rglob("*")) * 512 < 1 << 26
+
+
+def test_names_that_patterns_take_long_for_are_refused(arena: Arena) -> None:
+    """Parts of an archive are looked for in no more time than all of it may take."""
+    deep = [
+        bytes(long_name(b"d/" * 500 + b"%d" % number)) + bytes(file(b"x", b"")) for number in range(19_000)
+    ]
+    data = wrapped(b"".join(deep) + stream_of([link(b".env", b"../../x")]), ".tar.zst")
+    assert arena.restore(data, "--config-only").code == 1
+    assert not arena.target.exists()
 
 
 def test_a_refusal_names_the_flag_that_lifts_it(arena: Arena) -> None:
