@@ -6,12 +6,14 @@ and an undo that was cut short goes on where it stopped.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from hashlib import file_digest
 from typing import Literal
 
 import msgspec
 
+from backup_lib.agreement import manifest_flaw
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.errors import (
     BackupError,
@@ -24,8 +26,8 @@ from backup_lib.errors import (
     translated,
 )
 from backup_lib.filesystem import replace_file
-from backup_lib.project.changelog import Insertion
-from backup_lib.project.edit import Edit, Noted, plan_removal, sweep
+from backup_lib.project.changelog import Insertion, begins
+from backup_lib.project.edit import Began, Edit, Noted, plan_removal, sweep
 from backup_lib.project.git import TagObject
 from backup_lib.project.version import tag_name
 from backup_lib.store.journal import Journal, journal_of
@@ -75,13 +77,15 @@ class _Found:
     edit: Edit | None
     """What takes its lines out of the changelog."""
     archives: tuple[str, ...]
-    """Paths below the store."""
+    """Paths below the store of those that are there."""
+    gone: tuple[str, ...]
+    """Those that somebody took away, of which the ledger still speaks."""
     tag: TagObject | None
 
     @property
     def is_nothing(self) -> bool:
         """Whether there is nothing of it any more."""
-        return not (self.edit or self.archives or self.tag)
+        return not (self.edit or self.archives or self.gone or self.tag)
 
 
 def undo_release(place: Workplace, given: str | None) -> Undone:
@@ -129,7 +133,8 @@ def _refuse_unknown(place: Workplace, version: str) -> None:
 
 def _look(case: _Case) -> _Found:
     """Return what is to go; raises `BackupError` where any of it is not what the release made."""
-    return _Found(_edit(case), _archives(case), _tag(case))
+    there, gone = _archives(case)
+    return _Found(_edit(case), there, gone, _tag(case))
 
 
 def _edit(case: _Case) -> Edit | None:
@@ -142,15 +147,26 @@ def _edit(case: _Case) -> Edit | None:
             f"the release is noted in {printable(other[-1])}, "
             f"but backup.changelog is {printable(changelog)}; set that back first"
         )
-    noted = [
-        Noted(Insertion(note.lines, note.replaced), note.archive.rpartition("/")[2], note.made)
-        for note in notes
-    ]
-    return plan_removal(case.place.root / changelog, noted)
+    noted = [Noted(_inserted(note), note.archive.rpartition("/")[2]) for note in notes]
+    return plan_removal(case.place.root / changelog, noted, _began(case))
 
 
-def _archives(case: _Case) -> tuple[str, ...]:
-    """Return the archives of the release that the ledger has as published and not removed."""
+def _inserted(note: Record) -> Insertion:
+    return Insertion(note.lines, note.replaced)
+
+
+def _began(case: _Case) -> Began:
+    """Return what the changelog owes to this release, or to one that was taken back before this one."""
+    ledger = case.place.store.ledger()
+    for _, note in reversed(ledger.records):
+        if note.act == "note" and note.file == case.place.settings.changelog and begins(_inserted(note)):
+            is_back = note.version == case.version or journal_of(ledger, note.version or "").taken_back
+            return "nothing" if not is_back else "file" if note.made else "title"
+    return "nothing"
+
+
+def _archives(case: _Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the archives of the release that the ledger has as published: those there, those gone."""
     store = case.place.store
     ledger, held = store.ledger(), {backup.name: backup for backup in store.backups()}
     ours = {(intent.archive, intent.sha256) for intent in case.journal.archives}
@@ -159,10 +175,16 @@ def _archives(case: _Case) -> tuple[str, ...]:
         for name in dict.fromkeys(intent.archive for intent in case.journal.archives)
         if ledger.stands(name) and ((record := ledger.published(name)[-1]).archive, record.sha256) in ours
     ]
-    for record in standing:
-        if record.archive in held:
-            _refuse_changed(held[record.archive], record)
-    return tuple(record.archive for record in standing)
+    there = [record for record in standing if record.archive in held]
+    for record in there:
+        _refuse_changed(held[record.archive], record)
+    gone = [record.archive for record in standing if record.archive not in held]
+    for archive in gone:
+        if os.path.lexists(path := store.path / archive):
+            raise StoreError(
+                f"{printable(path)} is not where it was published, but linked; first remove it yourself"
+            )
+    return tuple(record.archive for record in there), tuple(gone)
 
 
 def _refuse_changed(backup: Backup, record: Record) -> None:
@@ -206,7 +228,7 @@ def _act(case: _Case, found: _Found) -> None:
         sweep(place.root / place.settings.changelog)
     if found.edit:
         found.edit.write()
-    place.store.remove_archives(found.archives)
+    place.store.remove_archives((*found.archives, *found.gone))
     _remake_manifest(case)
     if found.tag and place.repository:
         place.repository.delete_tag(tag_name(case.version), found.tag)
@@ -214,14 +236,16 @@ def _act(case: _Case, found: _Found) -> None:
 
 
 def _remake_manifest(case: _Case) -> None:
-    """Write the manifest of the backup of the version that is the newest now, where it has none any more."""
+    """Write the manifest of the backup of the version that is the newest now, where that has none."""
     store = case.place.store
     left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
-    if not left or (path := left[-1].archive.parent / MANIFEST).exists():
+    if not left:
         return
+    path = left[-1].archive.parent / MANIFEST
     with translated(StoreError, "writing the manifest", folder=path):
         try:
-            replace_file(path, _manifest(left[-1], store.expected(left[-1])))
+            if manifest_flaw(left[-1].archive):
+                replace_file(path, _manifest(left[-1], store.expected(left[-1])))
         except DamageError as error:
             case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
 
@@ -248,7 +272,10 @@ def _told(case: _Case, found: _Found, done: Literal["now", "would"]) -> Undone:
         return done if is_there else "before" if intents else "never"
 
     tag = f"the tag {tag_name(case.version)}" + (f" (it was {found.tag.id})" if found.tag else "")
-    archives = [TakenBack("backup", f"the backup {name}", done) for name in found.archives]
+    archives = [
+        *(TakenBack("backup", f"the backup {name}", done) for name in found.archives),
+        *(TakenBack("backup", f"the backup {name}", "before") for name in found.gone),
+    ]
     none = TakenBack("backup", f"the backup of v{case.version}", when(journal.archives, False))
     return Undone(
         case.version,

@@ -161,6 +161,75 @@ def test_the_older_of_two_releases_is_taken_back_alone(project: Path, run: Run, 
     assert "v1.1.0 is released already" in run("release").out
 
 
+@pytest.mark.parametrize(
+    "changelog", [None, "", "# Changelog\n\n", "# Changelog\n\n## [Unreleased]\n\n- x\n"]
+)
+@pytest.mark.parametrize("versions", [("1.0.0", "1.1.0"), ("1.1.0", "1.0.0")])
+def test_releases_are_taken_back_in_any_order(
+    project: Path, run: Run, changelog: str | None, versions: tuple[str, str]
+) -> None:
+    """The changelog is as before in the end, and never in the way of the next release."""
+    path = project / "CHANGELOG.md"
+    path.unlink()
+    if changelog is not None:
+        path.write_text(changelog)
+    git(project, "add", "-A")
+    git(project, "commit", "-m", "Changelog")
+    for version in ("1.0.0", "1.1.0"):
+        assert run("release", "--version", version).code == 0
+    for version in versions:
+        assert run("release", "--version", version, "--undo").code == 0
+        assert run("release", "--version", "2.0.0", "--dry-run").code == 0
+    assert (path.read_text() if path.exists() else None) == changelog
+
+
+def test_a_changelog_made_by_hand_after_a_failed_release_stays(project: Path, run: Run) -> None:
+    """The release meant to make it, and could not; its title goes, the file was another's."""
+    git(project, "rm", "-q", "CHANGELOG.md")
+    git(project, "commit", "-m", "None")
+    with setting("CHANGELOG", "docs/C.md"):
+        assert run("release").code == 1
+        (project / "docs").mkdir()
+        (project / "docs" / "C.md").touch()
+        assert run("release", "--allow-dirty").code == 0
+        assert undo(run).code == 0
+    assert (project / "docs" / "C.md").read_bytes() == b""
+
+
+def test_tags_below_the_name_of_the_tag_are_others(project: Path, run: Run, earlier: State) -> None:
+    """While they are there git makes no tag of that name; what the release meant to make is taken back."""
+    for name in ("v1.1.0/linux", "v1.1.0/mac"):
+        git(project, "tag", name)
+    assert run("release").code == 1
+    outcome = undo(run)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert git(project, "tag", "--list", "v1.1.0/*") == "v1.1.0/linux\nv1.1.0/mac"
+
+
+def test_a_backup_that_somebody_took_away_was_gone_before(project: Path, run: Run, earlier: State) -> None:
+    """It is told as that, not as taken back; in its place a link is not touched."""
+    archive = archive_of(run("release", "--json"))
+    away = project.parent / "cold"
+    archive.rename(away)
+    archive.symlink_to(away)
+    refused(undo(run), 1, f"{archive} is not where it was published, but linked; first remove it yourself")
+    archive.unlink()
+    assert f"gone before   the backup v1.1.0/{archive.name}" in undo(run).out
+    assert away.exists()
+
+
+def test_a_ruined_manifest_gives_way_to_that_of_the_backup_before(
+    project: Path, run: Run, earlier: State
+) -> None:
+    """An older backup of the version stays, and is sound."""
+    assert run("backup").code == 0
+    git(project, "commit", "--allow-empty", "-m", "Next")
+    assert run("release").code == 0
+    (project / "backups" / "v1.1.0" / "MANIFEST.txt").write_bytes(b"")
+    assert undo(run).code == 0
+    assert run("verify", "--version", "1.1.0").code == 0
+
+
 def test_a_dry_run_says_what_would_go_and_does_nothing(project: Path, run: Run, earlier: State) -> None:
     """As an object, too."""
     run("release")

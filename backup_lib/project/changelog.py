@@ -26,7 +26,16 @@ from backup_lib.project.markdown import (
     prose,
 )
 
-__all__ = ["Insertion", "noted", "noting", "only_notes_differ", "with_note", "without_note"]
+__all__ = [
+    "Insertion",
+    "begins",
+    "is_title",
+    "noted",
+    "noting",
+    "only_notes_differ",
+    "with_note",
+    "without_note",
+]
 
 _TITLE = b"# Changelog"
 _DATED = re.compile(rb".*[ (](\d{4}-\d\d-\d\d)")
@@ -58,6 +67,16 @@ class _Note:
 
     def section(self, level: int) -> list[bytes]:
         return [b"#" * level + b" [%b] - %b" % (self.version, self.date), b"", self.line]
+
+
+def is_title(text: bytes) -> bool:
+    """Whether a changelog has nothing but the title that is put into an empty one."""
+    return text.strip() == _TITLE
+
+
+def begins(inserted: Insertion) -> bool:
+    """Whether it was put into an empty changelog, the title with it."""
+    return inserted.lines.encode("utf-8", "surrogateescape").startswith(_TITLE)
 
 
 def noted(text: bytes, version: str) -> bool:
@@ -108,20 +127,21 @@ def without_note(text: bytes, inserted: Insertion) -> bytes:
 def only_notes_differ(committed: bytes | None, current: bytes) -> bool:
     """Whether `current` is `committed` with nothing but lines (and sections for them) that this module wrote.
 
+    Blank lines at the end do not count: one may stay where a section was taken out.
     `committed` is None where the commit has no such file.
     """
     before = committed or b""
     # git may have written the file with CRLF on checkout.
     forms = {current, current if b"\r\n" in before else current.replace(b"\r\n", b"\n")}
-    return any(_with_notes_of(before, form) == form for form in forms)
+    return any(_with_notes_of(before, form).rstrip() == form.rstrip() for form in forms)
 
 
 def _with_notes_of(before: bytes, after: bytes) -> bytes:
     """Return `before` with the notes that only `after` has."""
-    known = {note.version for note in _notes(lines_of(before))}
+    known = {note.line for note in _notes(lines_of(before))}
     # From the last to the first: new sections are put on top.
     for note in reversed(list(_notes(lines_of(after)))):
-        if note.version not in known:
+        if note.line not in known:
             before = with_note(
                 before, note.version.decode(), note.detail.decode(errors="replace"), note.date.decode()
             )
@@ -235,11 +255,12 @@ def _around(lines: list[bytes], put_in: list[bytes]) -> tuple[int, int]:
     heading = HEADING.match(core[0])
     if heading and not ends_section(lines, end, len(heading[1])):
         raise _edited(core[-1])
-    if above and first and not bare(lines[first - 1]):
+    goes_below = below and end < len(lines) and not bare(lines[end])
+    # The section below may have gone before this one, and have taken the line between them along.
+    goes_above = above or (below and heading and not goes_below)
+    if goes_above and first and not bare(lines[first - 1]):
         first -= 1
-    if below and end < len(lines) and not bare(lines[end]):
-        end += 1
-    return first, end
+    return first, end + goes_below
 
 
 def _cut(lines: list[bytes], first: int, end: int) -> bytes:

@@ -7,12 +7,16 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.filesystem import replace_file, sweep_partials, sync_folder
-from backup_lib.project.changelog import Insertion, noting, without_note
+from backup_lib.filesystem import open_file, replace_file, sweep_partials, sync_folder
+from backup_lib.project.changelog import Insertion, is_title, noting, without_note
 
-__all__ = ["Edit", "Noted", "plan_note", "plan_removal", "sweep"]
+__all__ = ["Began", "Edit", "Noted", "plan_note", "plan_removal", "sweep"]
+
+Began = Literal["nothing", "title", "file"]
+"""What a release put where there was nothing: the title into an empty changelog, or also the file itself."""
 
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -24,8 +28,6 @@ class Noted:
     inserted: Insertion
     name: str
     """The file name of the archive: a line that has it, whatever else it says, came from the note."""
-    made: bool
-    """Whether the changelog was made for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +63,10 @@ def plan_note(path: Path, version: str, detail: str, date: str) -> tuple[Edit, I
     return None if noted == text else (Edit(file, noted, mode), inserted)
 
 
-def plan_removal(path: Path, notes: Sequence[Noted]) -> Edit | None:
+def plan_removal(path: Path, notes: Sequence[Noted], began: Began) -> Edit | None:
     """Return how notes, told from the oldest on, are taken out of the changelog; None where none is there.
 
-    A file that was made for them goes, where nothing else is in it.
+    What a release began goes, too, where nothing else is in it: the title, and the file itself.
 
     Raises `ProjectError` like `plan_note`, and where a person has edited what was put in.
     """
@@ -78,8 +80,9 @@ def plan_removal(path: Path, notes: Sequence[Noted]) -> Edit | None:
             raise ProjectError(f"the line of {name} in {where} was edited; first take it out yourself")
     if after == before:
         return None
-    made = any(note.made for note in notes)
-    return Edit(file, None if made and not after.strip() else after, mode)
+    if began != "nothing" and is_title(after):
+        after = b""
+    return Edit(file, None if began == "file" and not after.strip() else after, mode)
 
 
 def sweep(path: Path) -> None:
@@ -94,7 +97,8 @@ def _read(path: Path) -> tuple[Path, bytes, int | None]:
     with translated(ProjectError, "reading the changelog", folder=path):
         file = Path(os.path.realpath(path))
         try:
-            text, mode = file.read_bytes(), stat.S_IMODE(file.stat().st_mode)
+            with open_file(file) as opened:
+                text, mode = opened.read(), stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
         except FileNotFoundError:
             return file, b"", None
     if text.startswith(_UTF16):

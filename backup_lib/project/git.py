@@ -20,7 +20,7 @@ __all__ = ["Repository", "TagObject", "find_root", "open_repository"]
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
-_TAG_FIELDS = ("objectname", "object", "tagger", "contents:subject", "contents:body")
+_TAG_FIELDS = ("refname", "objectname", "object", "tagger", "contents:subject", "contents:body")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Repository:
         """Return what a tag is; None where there is no such tag."""
         asked = ("for-each-ref", "--format=" + "%00".join(f"%({name})" for name in _TAG_FIELDS))
         output = self.tree.ask(*asked, f"refs/tags/{tag}").checked(f"looking for the tag {tag}")
-        if not output:
+        if not output.startswith(f"refs/tags/{tag}\0".encode()):  # git also tells of tags below that name
             return None
-        name, target, tagger, subject, body = output.split(b"\0")
+        _, name, target, tagger, subject, body = output.split(b"\0")
         message = b"\n\n".join((subject, body)).decode(errors="replace").strip()
         return TagObject(name.decode(), target.decode(), printable(tagger), message if tagger else "")
 

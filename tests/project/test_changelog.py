@@ -369,17 +369,17 @@ def test_a_changelog_of_its_own_making_goes(tmp_path: Path) -> None:
     planned = plan_note(path, "1.1.0", "a.tar.gz", "2026-11-22")
     assert planned
     planned[0].write()
-    notes = [Noted(planned[1], "a.tar.gz", made=True)]
+    notes = [Noted(planned[1], "a.tar.gz")]
     grown = path.read_bytes() + b"\n## [1.0.0]\n\n- Mine\n"
 
-    removal = plan_removal(path, notes)
+    removal = plan_removal(path, notes, "file")
     assert removal
     removal.write()
     removal.write()
     assert os.listdir(tmp_path) == []
-    assert plan_removal(path, notes) is None
+    assert plan_removal(path, notes, "file") is None
     path.write_bytes(grown)
-    removal = plan_removal(path, notes)
+    removal = plan_removal(path, notes, "file")
     assert removal
     removal.write()
     assert path.read_bytes() == b"# Changelog\n\n\n## [1.0.0]\n\n- Mine\n"
@@ -395,7 +395,7 @@ def test_an_edited_line_is_known_by_its_archive(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"Created backup", b"The backup"))
 
     with pytest.raises(ProjectError, match=r"the line of a\.tar\.gz in .*CHANGELOG\.md was edited"):
-        plan_removal(path, [Noted(planned[1], "a.tar.gz", made=False)])
+        plan_removal(path, [Noted(planned[1], "a.tar.gz")], "nothing")
 
 
 def test_a_failed_write_names_the_file(tmp_path: Path) -> None:
