@@ -17,8 +17,10 @@ import msgspec
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
 from backup_lib.backup import Look, Order, back_up, look
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
+from backup_lib.filesystem import open_file
 from backup_lib.project.changelog import noted, only_notes_differ
 from backup_lib.project.edit import plan_note
+from backup_lib.project.standing import changed_submodules
 from backup_lib.project.version import tag_name
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
@@ -171,17 +173,18 @@ def _is_as_committed(goal: _Goal, reader: Reader) -> bool:
 
 
 def _changelog_name(goal: _Goal) -> bytes:
-    return os.fsencode(os.path.normpath(goal.place.settings.changelog))
+    return os.fsencode(os.path.relpath(_changelog(goal.place), os.path.realpath(goal.place.root)))
 
 
 def _changelog(place: Workplace) -> Path:
-    return place.root / place.settings.changelog
+    """Return the file that is noted in, where a link to it leads."""
+    return Path(os.path.realpath(place.root / place.settings.changelog))
 
 
 def _is_noted(goal: _Goal, backup: Backup) -> bool:
     path = _changelog(goal.place)
     with translated(ProjectError, "reading the changelog", folder=path):
-        text = path.read_bytes() if path.exists() else b""
+        text = _content(path) if path.exists() else b""
     return noted(text, goal.version) and os.fsencode(backup.archive.name) in text
 
 
@@ -275,12 +278,14 @@ def _refuse_dirty(goal: _Goal) -> None:
 
 def _dirt(goal: _Goal, seen: Look) -> list[str]:
     """Return what of the tree is not as committed, as lines for a person."""
-    changelog = _changelog_name(goal)
+    place, changelog = goal.place, _changelog_name(goal)
     standing = seen.standing
     dirt = {source.path: "untracked" for source in seen.selection.sources if source.state == "untracked"}
     if standing is not None:
         dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
-    if changelog in dirt and _only_notes(goal.place, changelog):
+    if place.repository and any(source.state == "submodule" for source in seen.selection.sources):
+        dirt |= dict.fromkeys(changed_submodules(place.repository.tree), "a submodule with changes")
+    if changelog in dirt and _only_notes(place, changelog):
         del dirt[changelog]
     return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
 
@@ -293,4 +298,9 @@ def _only_notes(place: Workplace, path: bytes) -> bool:
     if not _changelog(place).exists():
         return False
     with translated(ProjectError, "reading the changelog", folder=_changelog(place)):
-        return only_notes_differ(repository.file_at(repository.commit, path), _changelog(place).read_bytes())
+        return only_notes_differ(repository.file_at(repository.commit, path), _content(_changelog(place)))
+
+
+def _content(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()

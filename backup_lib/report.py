@@ -157,7 +157,7 @@ def _(result: Restored, dry_run: bool) -> Iterator[str]:
     for command in result.ran:
         yield f"Ran: {command}"
     if result.go_back:
-        yield f"To go back: {result.go_back}"
+        yield f"To go back (what is new here stays): {result.go_back}"
 
 
 @lines.register

@@ -357,11 +357,7 @@ def statement(header: Header, summary: Summary) -> str:
     if header.commit is None:
         return f"{name}, {counted(summary.counts.files, 'file')}, without git"
     states = summary.counts.states
-    besides = [
-        f"{states[state]} {STATES[state]}"
-        for state in ("untracked", "ignored", "submodule")
-        if states.get(state)
-    ]
+    besides = [f"{states[state]} {STATES[state]}" for state in ("untracked", "ignored") if states.get(state)]
     text = f"{name} ({header.commit[:12]}) as committed"
     if states.get("modified"):
         text += f", but {counted(states['modified'], 'file')} modified"
@@ -371,6 +367,8 @@ def statement(header: Header, summary: Summary) -> str:
         text += f", {counted(header.deleted, 'file')} deleted"
     if besides:
         text += f", plus {' and '.join(besides)} {'file' if besides[-1].startswith('1 ') else 'files'}"
+    if states.get("submodule"):
+        text += f", and {counted(states['submodule'], 'file')} in submodules"
     return text
 
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support import Run, git, invoke, refused, unreadable
+from support import Run, archive_of, git, invoke, refused, unreadable
 
 import tasks
 from backup_lib import release as release_module
@@ -119,6 +119,74 @@ def test_its_own_store_and_note_are_no_dirt(project: Path, run: Run) -> None:
     assert run("release", "--version", "1.2.0").code == 0
     (project / "CHANGELOG.md").write_text((project / "CHANGELOG.md").read_text() + "\nMore\n")
     refused(run("release", "--version", "1.3.0"), 1, "CHANGELOG.md is modified")
+
+
+def test_a_note_that_took_the_place_of_a_committed_one_is_no_dirt(project: Path, run: Run) -> None:
+    """A version that is released again has another archive, and another line."""
+    assert run("release").code == 0
+    git(project, "commit", "-qam", "Note")
+    git(project, "tag", "-d", "v1.1.0")
+    assert run("release").code == 0
+    assert git(project, "status", "--porcelain") == "M CHANGELOG.md"
+    assert run("release", "--version", "1.1.1").code == 0
+
+
+def test_a_changelog_behind_a_link_is_no_dirt(project: Path, run: Run) -> None:
+    """The note goes into the file that the link leads to, and does not count there either."""
+    (project / "docs").mkdir()
+    (project / "CHANGELOG.md").rename(project / "docs" / "C.md")
+    (project / "CHANGELOG.md").symlink_to("docs/C.md")
+    git(project, "add", "-A")
+    git(project, "commit", "-m", "Link")
+    assert run("release").code == 0
+    assert run("release", "--version", "1.1.1").code == 0
+    (project / "docs" / "C.md").write_text("prose\n")
+    refused(run("release", "--version", "1.1.2"), 1, "docs/C.md is modified")
+
+
+def test_a_submodule_with_changes_is_dirt(project: Path, run: Run, tmp_path: Path) -> None:
+    """At another commit, with a changed file, or with a new one: git status shows all of that."""
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init")
+    (library / "code").write_text("1\n")
+    git(library, "add", "-A")
+    git(library, "commit", "-m", "Library")
+    git(project, "-c", "protocol.file.allow=always", "submodule", "add", library.as_uri(), "lib/sub")
+    git(project, "commit", "-m", "Submodule")
+    sub = project / "lib" / "sub"
+    (sub / "new").write_text("new\n")
+    refused(run("release"), 1, "lib/sub is a submodule with changes")
+    git(sub, "add", "-A")
+    git(sub, "commit", "-m", "Ahead")
+    refused(run("release"), 1, "lib/sub is a submodule with changes")
+    git(project, "commit", "-qam", "Newer")
+    (sub / "code").write_text("2\n")
+    refused(run("release"), 1, "lib/sub is a submodule with changes")
+    git(sub, "checkout", "-q", "code")
+    assert "ignored file, and 2 files in submodules" in run("release").err
+
+
+def test_a_fifo_in_place_of_the_changelog_is_not_waited_for(project: Path, run: Run) -> None:
+    """It ends the release with one line, when it is read; the backup is there."""
+    git(project, "rm", "-q", "CHANGELOG.md")
+    (project / ".gitignore").write_text("CHANGELOG.md\nbackups/\n.env\nnode_modules/\n")
+    git(project, "commit", "-qam", "None")
+    os.mkfifo(project / "CHANGELOG.md")
+    outcome = run("release")
+    assert outcome.code == 1
+    assert "it is no regular file" in outcome.err.splitlines()[-1]
+
+
+def test_what_has_the_name_of_a_latest_link_stays(project: Path, run: Run) -> None:
+    """A store that was copied with its links followed has files there; they are not ours to write over."""
+    latest = archive_of(run("release", "--json")).parent / "heymarket-endpoint_v1.1.0_latest.tar.gz"
+    assert latest.is_symlink()
+    latest.unlink()
+    latest.write_bytes(b"mine")
+    assert run("clean", "--keep", "5").code == 0
+    assert run("backup").code == 0
+    assert latest.read_bytes() == b"mine"
 
 
 def test_a_tag_at_another_commit_is_refused(project: Path, run: Run) -> None:

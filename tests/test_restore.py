@@ -8,12 +8,15 @@ import shutil
 import subprocess
 import time
 from contextlib import AbstractContextManager
+from datetime import datetime, tzinfo
 from pathlib import Path
+from typing import Self
 
 import pathspec
 import pytest
 from support import Run, archive_of, git, refused, setting, unreadable
 
+from backup_lib import safety as safety_module
 from backup_lib.store.local import LocalStore
 
 
@@ -187,6 +190,53 @@ def test_in_place_makes_a_safety_backup_and_says_how_to_go_back(
     assert command[:2] == ["invoke", "restore"]
     assert run(*command[1:]).code == 0
     assert server.read_text() == "broken\n"
+
+
+@pytest.mark.parametrize("broken", ["<<<<<<<\n", '{"name": "@heymarket/endpoint", "version": "1.0"}'])
+def test_in_place_mends_what_states_the_version(archive: Path, project: Path, run: Run, broken: str) -> None:
+    """A package.json that is broken, or states another kind of version, is no reason not to bring it back."""
+    package = project / "package.json"
+    sound = package.read_text()
+    package.write_text(broken)
+    dry = run("restore", "--version", "1.1.0", "--in-place", "--dry-run")
+    assert dry.code == 0, dry
+    outcome = run("restore", "--version", "1.1.0", "--in-place", "--path", "package.json", "--json")
+    assert outcome.code == 0, outcome
+    assert package.read_text() == sound
+    assert run(*outcome.json["result"]["go_back"].split()[1:]).code == 0
+    assert package.read_text() == broken
+
+
+def test_each_restore_in_place_has_a_way_back_of_its_own(
+    archive: Path, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where two are made within a second, or the clock stands still; and from another folder."""
+
+    class Still(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return cls(2026, 11, 22, 21, 45, tzinfo=tz)
+
+    monkeypatch.setattr(safety_module, "datetime", Still)
+    server, config = project / "src" / "server.js", project / "src" / "app.config.js"
+    server.write_text("new server\n")
+    config.write_text("new config\n")
+    monkeypatch.chdir(project.parent)
+    backs = []
+    for path in ("src/server.js", "src/app.config.js"):
+        wanted = ("--root", str(project), "restore", "--version", "1.1.0", "--in-place", "--path", path)
+        outcome = run(*wanted[2:], *wanted[:2], "--json")
+        assert outcome.code == 0, outcome
+        backs.append(outcome.json["result"]["go_back"].split()[1:])
+    assert run(*backs[1]).code == 0
+    assert (server.read_text(), config.read_text()) == ("require('http');\n", "new config\n")
+    assert run(*backs[0]).code == 0
+    assert (server.read_text(), config.read_text()) == ("new server\n", "new config\n")
+
+
+def test_a_pattern_that_is_none_is_one_clear_line(archive: Path, run: Run) -> None:
+    """It says what is wrong with it."""
+    refused(run("restore", "--path", "[z-a]"), 1, "--path cannot be used: bad character range z-a")
 
 
 def test_in_place_wants_a_safety_backup_that_lacks_nothing(archive: Path, project: Path, run: Run) -> None:

@@ -17,7 +17,7 @@ from backup_lib.model import GitState
 from backup_lib.project.committed import Committed
 from backup_lib.project.worktree import WorkTree, refusal
 
-__all__ = ["Comparison", "Sight", "Standing", "comparing", "files_of"]
+__all__ = ["Comparison", "Sight", "Standing", "changed_submodules", "comparing", "files_of"]
 
 _FILE_MODES = (b"100644", b"100755", b"120000")
 _GITLINK = b"160000"
@@ -29,10 +29,9 @@ _STATUS = (
     "--branch",
     "--no-ahead-behind",
     "-z",
-    "--untracked-files=no",
     "--no-renames",
-    "--ignore-submodules=all",
 )
+_FILES_ONLY = ("--untracked-files=no", "--ignore-submodules=all")
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
 _CLOCK_OF_FILES = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 """CLOCK_REALTIME_COARSE: the times of files may be a tick of the kernel behind the true time."""
@@ -115,6 +114,13 @@ def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
     return {path: facts[2].decode() for path, facts in _tree(listed, tree.prefix) if facts[0] in _FILE_MODES}
 
 
+def changed_submodules(tree: WorkTree) -> list[bytes]:
+    """Return the submodules that are at another commit than theirs, or hold something else than it."""
+    answer = tree.ask(*_STATUS, "--ignore-submodules=none", *tree.within)
+    told = answer.checked("looking into submodules")
+    return [path for path, _, is_submodule in _changes(told, tree.prefix) if is_submodule]
+
+
 @dataclass(frozen=True, slots=True)
 class _Compared:
     """What git says of the commit, the index and the work tree; paths below the project's root."""
@@ -155,12 +161,12 @@ class _Compared:
 def _compared(tree: WorkTree, commit: str | None) -> _Compared:
     listing = [] if commit is None else [_listing(tree, commit, "--long")]
     filters, *answers = tree.ask_together(
-        [_FILTERS, (*_STATUS, *tree.within), (*_INDEX, *tree.within), *listing]
+        [_FILTERS, (*_STATUS, *_FILES_ONLY, *tree.within), (*_INDEX, *tree.within), *listing]
     )
     outputs = deque(answer.checked("comparing the tree with the commit") for answer in answers)
     del answers  # each output goes once it was read: among many files they are large
     _refuse_another_commit(outputs[0], commit)
-    changes = dict(_changes(outputs.popleft(), tree.prefix))
+    changes = {path: gone for path, gone, _ in _changes(outputs.popleft(), tree.prefix)}
     unusual = dict(_index(outputs.popleft(), tree.prefix))
     links = {path for path, mode in unusual.items() if mode == _GITLINK}
     committed = Committed()
@@ -239,13 +245,13 @@ def _refuse_another_commit(status: bytes, commit: str | None) -> None:
         raise ProjectError("HEAD moved to another commit just now; run it again when git is at rest")
 
 
-def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool]]:
-    """Read ``status --porcelain=v2 -z``: each changed path, and whether it is gone from the tree."""
+def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool, bool]]:
+    """Read ``status --porcelain=v2 -z``: each changed path, whether it is gone, whether a submodule."""
     for line in _fields(output):
         kind, states, rest = line.split(b" ", 2)
         if kind in (b"1", b"u"):
             path = rest.split(b" ", 6 if kind == b"1" else 8)[-1]
-            yield path.removeprefix(prefix), states.endswith(b"D")
+            yield path.removeprefix(prefix), states.endswith(b"D"), rest.startswith(b"S")
 
 
 def _index(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

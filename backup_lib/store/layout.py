@@ -166,7 +166,7 @@ def is_version(text: str) -> bool:
         return False
 
 
-_SAFETY = re.compile(r"safety\.\d{8}T\d{6}Z")
+_SAFETY = re.compile(r"safety\.\d{8}T\d{6}Z(\.\d+)?")
 
 
 def is_safety(version: str) -> bool:

@@ -275,7 +275,10 @@ def publication(archive: str, facts: Facts, note: str = "") -> Record:
 
 
 def point_latest(folder: Path, book: Ledger) -> None:
-    """Let the ``_latest`` links of a version point to the newest backup of each project, or vanish."""
+    """Let the ``_latest`` links of a version point to the newest backup of each project, or vanish.
+
+    What is no link, but has the name of one, stays.
+    """
     newest: dict[str, tuple[int, str]] = {}
     for name in scan(folder, f"{folder.name}/").archives:
         parts = parse_archive_name(name)
@@ -288,8 +291,9 @@ def point_latest(folder: Path, book: Ledger) -> None:
         if link and name not in wanted and _is_stale(folder / name, link.project in newest):
             os.unlink(folder / name)
     for latest, name in wanted.items():
-        if not _points_to(folder / latest, name):
-            link_to(name, folder / latest)
+        path = folder / latest
+        if not _points_to(path, name) and (path.is_symlink() or not path.exists()):
+            link_to(name, path)
 
 
 def _is_stale(link: Path, is_ours: bool) -> bool:
