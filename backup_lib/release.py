@@ -7,6 +7,7 @@ something behind, the ledger says what that will be, so that `backup_lib.undo` c
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.reader import PlacedBlock, Reader, open_archive, open_for_reading
 from backup_lib.backup import Look, Order, back_up, look
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
 from backup_lib.filesystem import open_file
@@ -166,10 +167,25 @@ def _is_complete(goal: _Goal, backup: Backup) -> bool:
 
 def _is_as_committed(goal: _Goal, reader: Reader) -> bool:
     """Whether a backup holds no more than the commit, what git ignores, and what releases noted."""
-    notes = _changelog_name(goal)
-    return not reader.header.deleted and not any(
-        entry.state in ("modified", "untracked") and entry.path != notes for entry in reader.entries()
-    )
+    if reader.header.deleted:
+        return False
+    changelog = _changelog_name(goal)
+    for placed in reader.blocks():
+        entries = placed.entries()
+        dirt = {entry.path for entry in entries if entry.state in ("modified", "untracked")}
+        if dirt - {changelog} or (dirt and not _holds_only_notes(goal, reader, placed)):
+            return False
+    return True
+
+
+def _holds_only_notes(goal: _Goal, reader: Reader, placed: PlacedBlock) -> bool:
+    """Whether the changelog in a block has only what releases noted; so counts a long, or damaged one."""
+    changelog = _changelog_name(goal)
+    with suppress(DamageError):
+        for entry, _, content in reader.found(placed.entries(), reader.unpack(placed)):
+            if entry.path == changelog and len(content) == entry.size:
+                return _only_notes(goal.place, changelog, bytes(content))
+    return True
 
 
 def _changelog_name(goal: _Goal) -> bytes:
@@ -182,9 +198,7 @@ def _changelog(place: Workplace) -> Path:
 
 
 def _is_noted(goal: _Goal, backup: Backup) -> bool:
-    path = _changelog(goal.place)
-    with translated(ProjectError, "reading the changelog", folder=path):
-        text = _content(path) if path.exists() else b""
+    text = _text(goal.place)
     return noted(text, goal.version) and os.fsencode(backup.archive.name) in text
 
 
@@ -285,22 +299,23 @@ def _dirt(goal: _Goal, seen: Look) -> list[str]:
         dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
     if place.repository and any(source.state == "submodule" for source in seen.selection.sources):
         dirt |= dict.fromkeys(changed_submodules(place.repository.tree), "a submodule with changes")
-    if changelog in dirt and _only_notes(place, changelog):
+    if changelog in dirt and _changelog(place).exists() and _only_notes(place, changelog, _text(place)):
         del dirt[changelog]
     return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
 
 
-def _only_notes(place: Workplace, path: bytes) -> bool:
-    """Whether the changelog differs from the committed one by nothing but what releases noted."""
+def _only_notes(place: Workplace, path: bytes, text: bytes) -> bool:
+    """Whether a changelog differs from the committed one by nothing but what releases noted."""
     repository = place.repository
     if repository is None or repository.commit is None:
         return False
-    if not _changelog(place).exists():
-        return False
-    with translated(ProjectError, "reading the changelog", folder=_changelog(place)):
-        return only_notes_differ(repository.file_at(repository.commit, path), _content(_changelog(place)))
+    return only_notes_differ(repository.file_at(repository.commit, path), text)
 
 
-def _content(path: Path) -> bytes:
-    with open_file(path) as file:
+def _text(place: Workplace) -> bytes:
+    """Return the changelog; an empty one where there is none."""
+    path = _changelog(place)
+    reading = translated(ProjectError, "reading the changelog", folder=path)
+    with reading, suppress(FileNotFoundError), open_file(path) as file:
         return file.read()
+    return b""

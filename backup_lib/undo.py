@@ -28,7 +28,7 @@ from backup_lib.errors import (
 from backup_lib.filesystem import replace_file
 from backup_lib.project.changelog import Insertion, begins
 from backup_lib.project.edit import Began, Edit, Noted, plan_removal, sweep
-from backup_lib.project.git import TagObject
+from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
 from backup_lib.store.journal import Journal, journal_of
 from backup_lib.store.layout import MANIFEST
@@ -231,8 +231,15 @@ def _act(case: _Case, found: _Found) -> None:
     place.store.remove_archives((*found.archives, *found.gone))
     _remake_manifest(case)
     if found.tag and place.repository:
-        place.repository.delete_tag(tag_name(case.version), found.tag)
+        _delete_tag(place.repository, tag_name(case.version), found.tag)
     place.store.intend(Record(time=now(), act="undone", archive="", version=case.version))
+
+
+def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
+    try:
+        repository.delete_tag(tag, found)
+    except ProjectError as error:
+        raise ProjectError(f"{error}; all else is taken back: mend that and run it again") from error
 
 
 def _remake_manifest(case: _Case) -> None:

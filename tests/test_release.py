@@ -131,6 +131,18 @@ def test_a_note_that_took_the_place_of_a_committed_one_is_no_dirt(project: Path,
     assert run("release", "--version", "1.1.1").code == 0
 
 
+def test_a_backup_of_an_edited_changelog_is_none_of_the_release(project: Path, run: Run) -> None:
+    """Whoever edited it: it is not as committed, though a note alone would not count."""
+    text = (project / "CHANGELOG.md").read_text()
+    (project / "CHANGELOG.md").write_text(text + "prose\n")
+    assert run("backup").code == 0
+    assert run("tag").code == 0
+    refused(run("release"), 1, "the tree is not as committed: CHANGELOG.md is modified")
+    (project / "CHANGELOG.md").write_text(text)
+    assert run("release").code == 0
+    assert len(list((project / "backups" / "v1.1.0").glob("*Z*.tar.gz"))) == 2
+
+
 def test_a_changelog_behind_a_link_is_no_dirt(project: Path, run: Run) -> None:
     """The note goes into the file that the link leads to, and does not count there either."""
     (project / "docs").mkdir()
