@@ -230,6 +230,18 @@ def test_a_ruined_manifest_gives_way_to_that_of_the_backup_before(
     assert run("verify", "--version", "1.1.0").code == 0
 
 
+def test_a_tag_that_git_does_not_delete_goes_the_next_time(project: Path, run: Run, earlier: State) -> None:
+    """The line says that all else is gone already."""
+    run("release")
+    hook = project / ".git" / "hooks" / "reference-transaction"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    refused(undo(run), 1, "all else is taken back: mend that and run it again")
+    hook.unlink()
+    assert undo(run).out.splitlines()[0] == "gone before   the line in CHANGELOG.md"
+    assert state(project) == earlier
+
+
 def test_a_dry_run_says_what_would_go_and_does_nothing(project: Path, run: Run, earlier: State) -> None:
     """As an object, too."""
     run("release")
