@@ -15,7 +15,7 @@ EDGES: dict[str, tuple[Callable[[Tally], None], Callable[[Tally], None]]] = {
     "names": (lambda tally: tally.text((64 << 20) // 3), lambda tally: tally.name(1)),
     "entries": (lambda tally: tally.entries((64 << 20) // 400), lambda tally: tally.entries(1)),
     "folders": (lambda tally: tally.folders(b"a/" * 8000), lambda tally: tally.folders(b"a/" * 2000)),
-    "records": (lambda tally: tally.records(2_000_000), lambda tally: tally.records(1)),
+    "records": (lambda tally: tally.records(1_000_000), lambda tally: tally.records(1)),
     "pieces": (lambda tally: tally.piece(2 << 20), lambda tally: tally.piece((2 << 20) + 1)),
 }
 
@@ -49,3 +49,23 @@ def test_what_is_read_counts() -> None:
     assert greedy.counting(bytes)(5) == bytes(5)
     with pytest.raises(RestoreError, match="250 times its size"):
         greedy.counting(bytes)(1)
+
+
+def test_processor_time_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four seconds for a small archive, more for a larger one; none where it is written, or trusted."""
+    used = 7.0
+    monkeypatch.setattr("time.process_time", lambda: used)
+    small, large = Tally(16 << 20), Tally(40 << 20)
+    writing, trusted = Tally(1000, timed=False), Tally(1000, unlimited=True)
+    used = 11.0
+    small.time()
+    used = 11.1
+    for tally in (large, writing, trusted):
+        tally.name(1)
+    with pytest.raises(RestoreError, match=f"^refused: it takes more time .*{FLAG}$"):
+        small.name(1)
+    with pytest.raises(RestoreError, match="it takes more time"):
+        small.counting(bytes)(1)
+    used = 17.1
+    with pytest.raises(RestoreError, match="it takes more time"):
+        large.time()
