@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Set
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import count
-
-import msgspec
+from itertools import chain, count
 
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.backup import Order, back_up, look
@@ -27,7 +24,7 @@ def back_up_for_safety(workplace: Workplace) -> Backup:
     Raises `RestoreError` where anything of it could not be read, `DamageError` where it cannot be proved.
     """
     version = _version(workplace)
-    made = back_up(_named(workplace), Order(version, note="made before a restore in place"))
+    made = back_up(workplace, Order(version, note="made before a restore in place"))
     for lacking in [problem for problem in made.problems if problem.kind != "skipped"]:
         raise RestoreError(
             f"the safety backup lacks {printable(lacking.path)} ({lacking.reason}); "
@@ -47,25 +44,10 @@ def _version(workplace: Workplace) -> str:
     with suppress(ProjectError):
         found = project_version(workplace.root, workplace.repository)
     core = parse_version(found[0]).finalize_version() if found else "0.0.0"
-    version = first = f"{core}-safety.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    first = f"{core}-safety.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     taken = {backup.version for backup in workplace.store.backups()}
-    for number in count(2):
-        if version not in taken:
-            break
-        version = f"{first}.{number}"
-    return version
-
-
-def _named(workplace: Workplace) -> Workplace:
-    """Return the workplace with a name for the project: the store's, where its own files are broken."""
-    try:
-        _ = workplace.project
-    except ProjectError:
-        known = [backup.project for backup in workplace.store.backups() if backup.project]
-        if not known:
-            raise
-        return replace(workplace, settings=msgspec.structs.replace(workplace.settings, project=known[-1]))
-    return workplace
+    candidates = chain([first], (f"{first}.{number}" for number in count(2)))
+    return next(version for version in candidates if version not in taken)
 
 
 def held_by(safety: Backup) -> Set[bytes]:
@@ -78,4 +60,4 @@ def held_by(safety: Backup) -> Set[bytes]:
 
 def would_be_held(workplace: Workplace) -> Set[bytes]:
     """Return the paths of all that a safety backup would hold."""
-    return frozenset(source.path for source in look(_named(workplace), Order()).selection.sources)
+    return frozenset(source.path for source in look(workplace, Order()).selection.sources)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backup_lib.errors import SettingsError
+from backup_lib.errors import ProjectError, SettingsError
 from backup_lib.progress import Console
 from backup_lib.project.git import Repository, open_repository
 from backup_lib.project.version import parse_version, project_name, project_version, safe_name
@@ -40,8 +40,19 @@ class Workplace:
 
     @cached_property
     def project(self) -> str:
-        """The name of the project, fit for a file name."""
-        return safe_name(self.settings.project) if self.settings.project else project_name(self.root)
+        """The name of the project, fit for a file name: where its own files are broken, that in the store.
+
+        Raises `ProjectError` where no backup tells it either.
+        """
+        if self.settings.project:
+            return safe_name(self.settings.project)
+        try:
+            return project_name(self.root)
+        except ProjectError:
+            known = [backup.project for backup in self.store.backups() if backup.project]
+            if not known:
+                raise
+            return known[-1]
 
     def version(self, given: str | None) -> str:
         """Return the version that was given, else the project's own.

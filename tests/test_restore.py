@@ -198,6 +198,7 @@ def test_in_place_mends_what_states_the_version(archive: Path, project: Path, ru
     package = project / "package.json"
     sound = package.read_text()
     package.write_text(broken)
+    assert run("backup", "--daily").code == 0
     dry = run("restore", "--version", "1.1.0", "--in-place", "--dry-run")
     assert dry.code == 0, dry
     outcome = run("restore", "--version", "1.1.0", "--in-place", "--path", "package.json", "--json")
