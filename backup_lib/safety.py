@@ -9,8 +9,8 @@ from itertools import chain, count
 
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.backup import Order, back_up, look
-from backup_lib.errors import DamageError, ProjectError, RestoreError, printable, translated
-from backup_lib.project.version import parse_version, project_version
+from backup_lib.errors import DamageError, RestoreError, printable, translated
+from backup_lib.project.version import StatementError, parse_version, project_version
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
@@ -41,7 +41,7 @@ def back_up_for_safety(workplace: Workplace) -> Backup:
 def _version(workplace: Workplace) -> str:
     """Return a version that no backup has, after the project's own where its files state one."""
     found = None
-    with suppress(ProjectError):
+    with suppress(StatementError):
         found = project_version(workplace.root, workplace.repository)
     core = parse_version(found[0]).finalize_version() if found else "0.0.0"
     first = f"{core}-safety.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

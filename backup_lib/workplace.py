@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from backup_lib.errors import ProjectError, SettingsError
+from backup_lib.errors import SettingsError
 from backup_lib.progress import Console
 from backup_lib.project.git import Repository, open_repository
-from backup_lib.project.version import parse_version, project_name, project_version, safe_name
+from backup_lib.project.version import (
+    StatementError,
+    parse_version,
+    project_name,
+    project_version,
+    safe_name,
+)
 from backup_lib.settings import Settings
 from backup_lib.store.local import LocalStore, open_store
 
@@ -42,13 +48,13 @@ class Workplace:
     def project(self) -> str:
         """The name of the project, fit for a file name: where its own files are broken, that in the store.
 
-        Raises `ProjectError` where no backup tells it either.
+        Raises `StatementError` where no backup tells it either, `ProjectError` where they cannot be read.
         """
         if self.settings.project:
             return safe_name(self.settings.project)
         try:
             return project_name(self.root)
-        except ProjectError:
+        except StatementError:
             known = [backup.project for backup in self.store.backups() if backup.project]
             if not known:
                 raise

@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import time
 from contextlib import AbstractContextManager
 from datetime import datetime, tzinfo
@@ -206,6 +207,20 @@ def test_in_place_mends_what_states_the_version(archive: Path, project: Path, ru
     assert package.read_text() == sound
     assert run(*outcome.json["result"]["go_back"].split()[1:]).code == 0
     assert package.read_text() == broken
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it takes a file whose reading fails")
+def test_in_place_wants_to_read_what_states_the_version(archive: Path, project: Path, run: Run) -> None:
+    """A package.json that cannot be read is not a broken one: nothing is restored."""
+    server = project / "src" / "server.js"
+    server.write_text("new\n")
+    package = project / "package.json"
+    package.unlink()
+    package.symlink_to("/proc/self/mem")
+    refused(
+        run("restore", "--version", "1.1.0", "--in-place"), 1, "reading package.json failed: Input/output"
+    )
+    assert server.read_text() == "new\n"
 
 
 def test_each_restore_in_place_has_a_way_back_of_its_own(

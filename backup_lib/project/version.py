@@ -16,11 +16,23 @@ from backup_lib.errors import ProjectError, SettingsError, printable, translated
 if TYPE_CHECKING:
     from semver import Version
 
-__all__ = ["Tagged", "parse_version", "project_name", "project_version", "safe_name", "tag_name"]
+__all__ = [
+    "StatementError",
+    "Tagged",
+    "parse_version",
+    "project_name",
+    "project_version",
+    "safe_name",
+    "tag_name",
+]
 
 _EXAMPLE = "a version looks like 1.1.0 or 2.0.0-rc.1"
 _LONGEST_NAME = 80
 _NAME_LETTERS = "LMN"  # Unicode's letters, marks and numbers
+
+
+class StatementError(ProjectError):
+    """A file of the project is broken, or what it states cannot be used; it could be read."""
 
 
 class Tagged(Protocol):
@@ -49,7 +61,8 @@ def tag_name(version: str | Version) -> str:
 def project_version(root: Path, repository: Tagged | None = None) -> tuple[str, str] | None:
     """Return the project's own version without ``v``, and where it was found; None where nothing states one.
 
-    Raises `ProjectError` naming a file that is broken or states a version that is not semantic.
+    Raises `StatementError` naming a file that is broken or states a version that is not semantic,
+    `ProjectError` where one cannot be read.
     """
     readers: tuple[tuple[str, Callable[[Path], object]], ...] = (
         ("package.json", lambda path: _package(path).get("version")),
@@ -69,7 +82,7 @@ def project_version(root: Path, repository: Tagged | None = None) -> tuple[str, 
 def project_name(root: Path) -> str:
     """Return the project's name, safe in file names: from package.json, pyproject.toml or the folder.
 
-    Raises `ProjectError` naming a file that is broken.
+    Raises `StatementError` naming a file that is broken, `ProjectError` where one cannot be read.
     """
     readers: tuple[tuple[str, Callable[[Path], object]], ...] = (
         ("package.json", lambda path: _package(path).get("name")),
@@ -114,7 +127,7 @@ def _semantic(stated: object, name: str) -> str:
     version = _version(stated) if isinstance(stated, str) else None
     if version is None:
         shown = printable(stated) if isinstance(stated, str) else str(stated)
-        raise ProjectError(f"{name} states the version {shown!r}, which is not semantic; {_EXAMPLE}")
+        raise StatementError(f"{name} states the version {shown!r}, which is not semantic; {_EXAMPLE}")
     return str(version)
 
 
@@ -123,9 +136,9 @@ def _package(path: Path) -> Mapping[str, Any]:
     try:
         package = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.DecodeError, RecursionError) as error:
-        raise ProjectError(f"package.json is not JSON: {error}") from error
+        raise StatementError(f"package.json is not JSON: {error}") from error
     if not isinstance(package, dict):
-        raise ProjectError("package.json is not a JSON object")
+        raise StatementError("package.json is not a JSON object")
     return package
 
 
@@ -134,7 +147,7 @@ def _pyproject(path: Path) -> Mapping[str, Any]:
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ProjectError(f"pyproject.toml is not TOML: {error}") from error
+        raise StatementError(f"pyproject.toml is not TOML: {error}") from error
 
 
 def _stated(pyproject: Mapping[str, Any], key: str) -> object:
