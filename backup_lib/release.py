@@ -18,9 +18,8 @@ import msgspec
 from backup_lib.archive.reader import PlacedBlock, Reader, open_archive, open_for_reading
 from backup_lib.backup import Look, Order, back_up, look
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
-from backup_lib.filesystem import open_file
 from backup_lib.project.changelog import noted, only_notes_differ
-from backup_lib.project.edit import plan_note
+from backup_lib.project.edit import plan_note, read_changelog
 from backup_lib.project.standing import changed_submodules
 from backup_lib.project.version import tag_name
 from backup_lib.store.ledger import Record
@@ -198,7 +197,7 @@ def _changelog(place: Workplace) -> Path:
 
 
 def _is_noted(goal: _Goal, backup: Backup) -> bool:
-    text = _text(goal.place)
+    text = read_changelog(_changelog(goal.place))
     return noted(text, goal.version) and os.fsencode(backup.archive.name) in text
 
 
@@ -299,7 +298,8 @@ def _dirt(goal: _Goal, seen: Look) -> list[str]:
         dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
     if place.repository and any(source.state == "submodule" for source in seen.selection.sources):
         dirt |= dict.fromkeys(changed_submodules(place.repository.tree), "a submodule with changes")
-    if changelog in dirt and _changelog(place).exists() and _only_notes(place, changelog, _text(place)):
+    file = _changelog(place)
+    if changelog in dirt and file.exists() and _only_notes(place, changelog, read_changelog(file)):
         del dirt[changelog]
     return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
 
@@ -310,12 +310,3 @@ def _only_notes(place: Workplace, path: bytes, text: bytes) -> bool:
     if repository is None or repository.commit is None:
         return False
     return only_notes_differ(repository.file_at(repository.commit, path), text)
-
-
-def _text(place: Workplace) -> bytes:
-    """Return the changelog; an empty one where there is none."""
-    path = _changelog(place)
-    reading = translated(ProjectError, "reading the changelog", folder=path)
-    with reading, suppress(FileNotFoundError), open_file(path) as file:
-        return file.read()
-    return b""

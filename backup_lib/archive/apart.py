@@ -16,7 +16,7 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 import msgspec
 
-from backup_lib.archive.pool import may_fork
+from backup_lib.archive.pool import SIGNALS, may_fork
 from backup_lib.archive.wall import Ground, has_wall, raise_wall
 from backup_lib.errors import BackupError, RestoreError, printable, translated
 from backup_lib.progress import Advance, Console
@@ -26,7 +26,6 @@ __all__ = ["apart"]
 Done = TypeVar("Done")
 
 _SET_DEATH_SIGNAL = 1
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _AT_ONCE = 1 << 20
 """Bytes of progress that are told at once."""
 
@@ -68,7 +67,7 @@ def apart(work: Callable[[Console], Done], kind: type[Done], ground: Ground, con
     if not (has_wall() and may_fork()):
         return work(console)
     ours, theirs = os.pipe()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         parent, child = os.getpid(), os.fork()
         if child == 0:
@@ -174,7 +173,7 @@ def _end_with(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, interrupt)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
 def _do(work: Callable[[Console], Done], ground: Ground, relay: _Relay, pipe: int) -> None:

@@ -22,7 +22,7 @@ from typing import BinaryIO, NoReturn, TypeVar
 
 from backup_lib.errors import BackupError
 
-__all__ = ["WORKERS", "in_order", "in_processes", "may_fork"]
+__all__ = ["SIGNALS", "WORKERS", "in_order", "in_processes", "may_fork"]
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -31,7 +31,8 @@ WORKERS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 
 
 _PIPE = 1 << 20
 """Bytes of results that a process may be ahead: what an unprivileged pipe holds at most."""
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What ends a command, and is for the process that a person or a terminal knows of."""
 
 
 def in_order(work: Callable[[Job], Done], jobs: Iterable[Job]) -> Generator[Done, None, None]:
@@ -93,7 +94,7 @@ class _Worker:
 def _forked(work: Callable[[Job], Done], jobs: Iterable[Job]) -> list[_Worker]:
     """Start the processes; none where there cannot be as many."""
     workers: list[_Worker] = []
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         for number in range(WORKERS):
             workers.append(_fork(work, islice(jobs, number, None, WORKERS), workers))
@@ -135,9 +136,9 @@ def _serve(work: Callable[[Job], Done], jobs: Iterable[Job], pipe: int, not_ours
         gc.freeze()  # what there is already is not looked at again, so its memory stays shared
         for fd in not_ours:
             os.close(fd)
-        for number in _SIGNALS:  # the parent tells by its pipe when to end
+        for number in SIGNALS:  # the parent tells by its pipe when to end
             signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         with open(pipe, "wb") as results:
             _work_off(work, jobs, results)
     finally:

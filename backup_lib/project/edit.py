@@ -13,7 +13,7 @@ from backup_lib.errors import ProjectError, printable, translated
 from backup_lib.filesystem import open_file, replace_file, sweep_partials, sync_folder
 from backup_lib.project.changelog import Insertion, is_title, noting, without_note
 
-__all__ = ["Began", "Edit", "Noted", "plan_note", "plan_removal", "sweep"]
+__all__ = ["Began", "Edit", "Noted", "plan_note", "plan_removal", "read_changelog", "sweep"]
 
 Began = Literal["nothing", "title", "file"]
 """What a release put where there was nothing: the title into an empty changelog, or also the file itself."""
@@ -49,6 +49,14 @@ class Edit:
                 sync_folder(self.file.parent)
             else:
                 replace_file(self.file, self.text, 0o644 if self.mode is None else self.mode)
+
+
+def read_changelog(path: Path) -> bytes:
+    """Return the changelog at `path`, or where a link leads; empty where there is none.
+
+    Raises `ProjectError` where it cannot be read, or is UTF-16.
+    """
+    return _read(path)[1]
 
 
 def plan_note(path: Path, version: str, detail: str, date: str) -> tuple[Edit, Insertion] | None:

@@ -17,7 +17,7 @@ from backup_lib.store.layout import partial_name
 __all__ = ["discard", "guarded", "is_file", "link_to", "make_folder", "new_file", "open_folder"]
 
 _MAKE_ROOM = "make room, or run invoke clean; the earlier backups are untouched"
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EISDIR)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
@@ -89,7 +89,7 @@ def is_file(path: Path, size: int) -> bool:
 
 
 def link_to(target: str, path: Path) -> None:
-    """Make `path` a symlink to `target` in one step; nothing where there are no symlinks, or a folder is."""
+    """Make `path` a symlink to `target` in one step; nothing where the file system has no symlinks."""
     partial = path.with_name(partial_name(path.name))
     try:
         os.symlink(target, partial)
