@@ -47,6 +47,7 @@ def tag(call: Call, version: str | None = None, message: str | None = None, sign
     level="fast, normal (default) or small",
     note="a line of your own for the manifest",
     fresh="read every file again instead of copying what did not change from the backup before",
+    new_store="make the store if it is not there yet, though it lies outside the project",
 )
 def backup(
     call: Call,
@@ -56,13 +57,14 @@ def backup(
     level: str | None = None,
     note: str = "",
     fresh: bool = False,
+    new_store: bool = False,
 ) -> BackedUp:
     """Write the project, ignored configuration included, into the store; 'verify' proves it."""
     from backup_lib.backup import Order, back_up
     from backup_lib.settings import exclusive
 
     exclusive(daily=daily, version=version)
-    place = call.place(format=format, level=level)
+    place = call.place(new_store, format=format, level=level)
     wanted = None if daily else place.version(version)
     return back_up(place, Order(wanted, daily, note, fresh))
 
@@ -149,7 +151,7 @@ def restore(
 
 
 @recipe(
-    keep="versions to keep, newest first in semantic order (default: 3)",
+    keep="versions to keep of each kind, newest first in semantic order (default: 3)",
     keep_daily="daily backups to keep (default: all)",
 )
 def clean(call: Call, keep: str | None = None, keep_daily: str | None = None) -> Cleaned:
@@ -159,16 +161,21 @@ def clean(call: Call, keep: str | None = None, keep_daily: str | None = None) ->
 
     place = call.place(keep=keep)
     daily = None if keep_daily is None else whole_number(keep_daily, "--keep-daily")
-    return clean(place, Keep(place.settings.keep, daily))
+    return clean(place, Keep(place.settings.keep, daily, is_said=keep is not None))
 
 
 @recipe(
     version="version to release, e.g. 1.1.0; else the project's own",
     allow_dirty="release although the tree is not as committed",
+    new_store="make the store if it is not there yet, though it lies outside the project",
     undo="take back what the release of --version made, where it is unchanged",
 )
 def release(
-    call: Call, version: str | None = None, allow_dirty: bool = False, undo: bool = False
+    call: Call,
+    version: str | None = None,
+    allow_dirty: bool = False,
+    new_store: bool = False,
+    undo: bool = False,
 ) -> Released | Undone:
     """Tag, back up, prove and note a version; run again, it goes on where it stopped."""
     from backup_lib.release import release
@@ -176,7 +183,8 @@ def release(
     from backup_lib.undo import undo_release
 
     exclusive(undo=undo, allow_dirty=allow_dirty)
-    place = call.place()
+    exclusive(undo=undo, new_store=new_store)
+    place = call.place(new_store)
     return undo_release(place, version) if undo else release(place, place.version(version), allow_dirty)
 
 

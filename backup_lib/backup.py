@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,18 +15,28 @@ import msgspec
 from backup_lib.archive import writer
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.archive.reuse import Reuse
-from backup_lib.errors import DamageError, SettingsError, StoreError, printable
-from backup_lib.filesystem import OPEN_DIRECTORY
-from backup_lib.model import Entry, GitState, Header, Problem
+from backup_lib.clock import Instant, instant, now
+from backup_lib.errors import (
+    DamageError,
+    ProjectError,
+    SettingsError,
+    StoreError,
+    printable,
+    translated,
+)
+from backup_lib.filesystem import OPEN_DIRECTORY, PATH_LIMIT
+from backup_lib.keep_out import keep_store_out
+from backup_lib.model import Entry, GitState, Header, Problem, Source
 from backup_lib.project.rules import THE_STORE, Rules, rules_for
 from backup_lib.project.selection import Selection, select
 from backup_lib.project.standing import Comparison, Sight, Standing
 from backup_lib.project.version import tag_name
+from backup_lib.store.layout import is_moment
 from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
 from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
-__all__ = ["BackedUp", "Dropped", "Order", "back_up", "look"]
+__all__ = ["BackedUp", "Dropped", "Look", "Order", "back_up", "foreseen", "look", "refuse"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,8 @@ class BackedUp(msgspec.Struct, frozen=True):
     """Files of the commit that a rule left out."""
     problems: tuple[Problem, ...] = ()
     dropped: tuple[Dropped, ...] = ()
+    aside: str = ""
+    """Path below the store of what somebody else had put in the way, and was moved aside."""
     seconds: float = 0.0
 
     @property
@@ -95,14 +108,14 @@ def look(place: Workplace, order: Order) -> Look:
     scanned = time.time_ns()
     repository = place.repository
     selection, standing = _selected(place)
-    moment, epoch = _moment()
+    epoch = _epoch()
     tag = tag_name(order.version) if order.version else None
     commit = repository.commit if repository else None
     tagged = repository is not None and tag is not None and repository.tag_commit(tag) == commit is not None
     header = Header(
         project=place.project,
         version=order.version,
-        created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=epoch or now(),
         scanned_ns=0 if epoch else scanned,
         format=place.settings.format,
         level=place.settings.level,
@@ -115,6 +128,27 @@ def look(place: Workplace, order: Order) -> Look:
         deleted=len(standing.deleted) if standing else 0,
     )
     return Look(header, selection, standing)
+
+
+def foreseen(place: Workplace, seen: Look) -> list[Problem]:
+    """Return what a backup of what was seen would lack: what vanished, cannot be listed, or may not be read.
+
+    Raises `ProjectError` if the root cannot be opened.
+    """
+    met = [problem for problem in seen.selection.problems if problem.kind != "skipped"]
+    with translated(ProjectError, "reading the project"):
+        root = os.open(place.root, OPEN_DIRECTORY)
+    try:
+        files = (source for source in seen.selection.sources if source.kind == "file")
+        closed = (source.path for source in files if not _opens(root, source))
+        return [*met, *(Problem(path, "unreadable", os.strerror(errno.EACCES)) for path in closed)]
+    finally:
+        os.close(root)
+
+
+def _opens(root: int, source: Source) -> bool:
+    """Report whether a file may be opened; a path longer than the kernel takes is not asked about."""
+    return len(source.path) >= PATH_LIMIT or os.access(source.path, os.R_OK, dir_fd=root, effective_ids=True)
 
 
 class _Git:
@@ -150,13 +184,13 @@ def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
     return tuple(dict.fromkeys(patterns))
 
 
-def _moment() -> tuple[datetime, bool]:
-    """Return the time that the backup bears, and whether SOURCE_DATE_EPOCH set it."""
+def _epoch() -> str | None:
+    """Return the moment that SOURCE_DATE_EPOCH gives to what is archived; None without it."""
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if text is None:
-        return datetime.now(UTC), False
+        return None
     try:
-        return datetime.fromtimestamp(int(text), UTC), True
+        return datetime.fromtimestamp(int(text), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError) as error:
         raise SettingsError(f"SOURCE_DATE_EPOCH takes seconds since 1970, not {text!r}") from error
 
@@ -171,18 +205,24 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
             "a backup needs a version, unless it is a daily one; say --version 1.1.0 or --daily"
         )
     began = time.monotonic()
+    seen = look(place, order)
+    refuse(place, seen)
     if place.dry_run:
-        return _would_back_up(place, look(place, order))
+        return _would_back_up(place, seen)
     with place.store.writing("backup"):
-        seen = look(place, order)
-        _refuse_another_project(place, seen.header.project)
-        with _draft(place, seen.header, order.daily) as draft:
+        keep_store_out(place)
+        made = instant()  # not before nobody else publishes
+        _report_clock(place, made)
+        with _draft(place, _dated(seen.header, made), made) as draft:
             with _newest_of_its_kind(place, seen.header, order.fresh) as before:
                 written = _write(place, seen, draft, before)
-            proved = _commit(place, draft, written)
+            aside = _commit(place, draft, written)
+    if aside:
+        place.console.say(f"What stood in the way is not ours; it was moved to {place.store.path / aside}")
     return msgspec.structs.replace(
-        _result(place, seen, proved),
+        _result(place, seen, proved=order.daily),
         archive=str(place.store.path / draft.archive),
+        aside=aside,
         size=written.size,
         sha256=written.sha256,
         files=written.summary.counts.files,
@@ -193,8 +233,13 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
     )
 
 
-def _refuse_another_project(place: Workplace, project: str) -> None:
-    """Refuse a store of another project: versions, days and what is newest would be mixed up."""
+def refuse(place: Workplace, seen: Look) -> None:
+    """Refuse a store that cannot be made, a name that cannot be had, and a store of another project.
+
+    There, versions, days and what is newest would be mixed up. Raises `StoreError`, `SettingsError`.
+    """
+    place.store.refuse(seen.header, instant())
+    project = seen.header.project
     for backup in place.store.backups():
         if backup.order and backup.project not in ("", project):
             raise StoreError(
@@ -219,6 +264,22 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
     )
 
 
+def _dated(header: Header, made: Instant) -> Header:
+    """Return a header that bears the moment, unless it bears that of SOURCE_DATE_EPOCH."""
+    return header if _epoch() else msgspec.structs.replace(header, created=made.utc)
+
+
+def _report_clock(place: Workplace, made: Instant) -> None:
+    """Say so if the newest backup was published later than now: the clock is wrong, or was then."""
+    newest = place.store.ledger().last("publish")
+    before = (newest.created or newest.time) if newest else ""
+    if is_moment(before) and before > made.utc:
+        place.console.say(
+            f"The clock says {made.utc}, but the newest backup was made at {before}; check the clock "
+            "(no backup is replaced, and their order is that in which they were made)"
+        )
+
+
 def _would_back_up(place: Workplace, seen: Look) -> BackedUp:
     states: dict[str, int] = {}
     for source in seen.selection.sources:
@@ -228,12 +289,12 @@ def _would_back_up(place: Workplace, seen: Look) -> BackedUp:
 
 
 @contextmanager
-def _draft(place: Workplace, header: Header, daily: bool) -> Iterator[ReleaseDraft | DailyDraft]:
-    if daily:
-        with place.store.new_daily(header) as daily_draft:
+def _draft(place: Workplace, header: Header, made: Instant) -> Iterator[ReleaseDraft | DailyDraft]:
+    if header.version is None:
+        with place.store.new_daily(header, made) as daily_draft:
             yield daily_draft
     else:
-        with place.store.new_release(header) as draft:
+        with place.store.new_release(header, made) as draft:
             yield draft
 
 
@@ -268,16 +329,14 @@ def _write(place: Workplace, seen: Look, draft: Draft, before: Reuse | None) -> 
     return Written(done.summary, done.size, done.sha256.hex(), done.index.hex())
 
 
-def _commit(place: Workplace, draft: ReleaseDraft | DailyDraft, written: Written) -> bool:
-    """Publish a draft; return whether it is proved."""
+def _commit(place: Workplace, draft: ReleaseDraft | DailyDraft, written: Written) -> str:
+    """Publish a draft, a daily one proved; return the path below the store of what was moved aside, or ""."""
     if isinstance(draft, ReleaseDraft):
         with open_for_reading(draft.path) as (read_at, size):
             reader = open_archive(read_at, size)
             entries: Iterator[Entry] = reader.entries() if reader else iter(())
-            draft.commit(written, entries)
-        return False
+            return draft.commit(written, entries)
     verified = verify_draft(place, draft.path, draft.archive, written.sha256)
     if not verified.sound:
         raise DamageError(f"nothing was published: {verified.findings[0]}; check the disk of the store")
-    draft.commit(written, proof_of(verified, written.size, written.sha256))
-    return True
+    return draft.commit(written, proof_of(verified, written.size, written.sha256))

@@ -1,15 +1,26 @@
-"""clean: remove old backups, never the last sound ones."""
+"""clean: remove old backups, never the last sound ones.
+
+Each kind is counted on its own: stable versions that were released with a tag, those that were not,
+pre-releases whose release is not there, safety backups, daily backups. So a typing error evicts no release.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import msgspec
 import semver
 
-from backup_lib.errors import DamageError, counted
+import backup_lib
+from backup_lib.archive.reader import described
+from backup_lib.clock import now
+from backup_lib.errors import BackupError, DamageError, StoreError, counted, printable
+from backup_lib.model import Header
 from backup_lib.store.layout import is_safety
+from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
@@ -22,9 +33,11 @@ class Keep:
     """How much is kept."""
 
     versions: int
-    """The newest versions, in semantic order."""
+    """The newest versions of each kind, in semantic order."""
     daily: int | None = None
     """The newest daily backups; None leaves all of them."""
+    is_said: bool = True
+    """Whether a person said `versions` just now, so that it is no setting that nobody looks at."""
 
 
 class Fate(msgspec.Struct, frozen=True):
@@ -45,17 +58,61 @@ class Cleaned(msgspec.Struct, frozen=True):
     """Bytes."""
 
 
-def clean(place: Workplace, keep: Keep) -> Cleaned:
-    """Remove what is older than what is kept, which is proved first where it has no proof.
+@dataclass(frozen=True)
+class _Group:
+    """The backups of one version, or a daily backup; oldest first."""
 
-    Raises `DamageError` where so many are damaged that fewer than asked for are sound; nothing goes then.
+    backups: tuple[Backup, ...]
+
+    @property
+    def newest(self) -> Backup:
+        return self.backups[-1]
+
+    @cached_property
+    def version(self) -> semver.Version:
+        """Its version; raises `ValueError` for a daily backup."""
+        return semver.Version.parse(self.newest.version or "")
+
+    @cached_property
+    def header(self) -> Header | None:
+        """What the index of the newest says; None if it cannot be read."""
+        with suppress(OSError, DamageError), described(self.newest.archive) as description:
+            return description.header if description else None
+        return None
+
+    @cached_property
+    def is_complete(self) -> bool:
+        """Whether one of its archives lacks nothing that was to be in it."""
+        return any(map(_is_complete, reversed(self.backups)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Groups that are counted together, the newest first."""
+
+    noun: str
+    groups: list[_Group]
+
+
+def clean(place: Workplace, keep: Keep) -> Cleaned:
+    """Remove what is older than what is kept, which is read back in full before.
+
+    Raises `DamageError` if so many are damaged that fewer than asked for are sound, and `BackupError` if a
+    setting would take more than half of the versions: nothing goes then.
     """
-    if place.dry_run or not place.store.path.is_dir():
-        return _cleaned(_Cleaning(place).fates(keep))
-    with place.store.writing("clean"):
-        cleaning = _Cleaning(place)
-        fates = cleaning.fates(keep)
-        place.store.remove(backup for backup, fate in fates if not fate.kept)
+    store = place.store
+    if not store.is_made and any(backup.order for backup in store.backups()):
+        raise StoreError(
+            f"{printable(store.path)} holds no ledger.jsonl, so nothing is removed from it; "
+            "the next backup makes it a store"
+        )
+    if place.dry_run or not store.is_made:
+        return _cleaned(_Cleaning(place, keep).fates())
+    with store.writing("clean"):
+        cleaning = _Cleaning(place, keep)
+        fates = cleaning.fates()
+        cleaning.record()
+        store.remove(backup for backup, fate in fates if not fate.kept)
     return _cleaned(fates)
 
 
@@ -67,87 +124,180 @@ def _cleaned(fates: list[tuple[Backup, Fate]]) -> Cleaned:
 class _Cleaning:
     """Decides on every backup of a store."""
 
-    def __init__(self, place: Workplace) -> None:
+    def __init__(self, place: Workplace, keep: Keep) -> None:
         self._place = place
+        self._keep = keep
         self._backups = place.store.backups()
         self._ledger = place.store.ledger()
+        self._verdicts: dict[str, bool] = {}
+        """Whether a backup is sound, by its path below the store: each is read once."""
+        self._fates: dict[str, Fate] = {}
 
-    def fates(self, keep: Keep) -> list[tuple[Backup, Fate]]:
-        """Return every backup with its fate, oldest first."""
-        decided = {
-            **self._plain(),
-            **self._decide(self._by_version(), keep.versions, "version"),
-            **self._safety(),
-            **self._daily(keep.daily),
-        }
-        return [(backup, decided[backup.name]) for backup in self._backups]
+    def fates(self) -> list[tuple[Backup, Fate]]:
+        """Return every backup with its fate, oldest first; raises like `clean`."""
+        versions = self._versions()
+        going, rest = _superseded(versions, self._keep.versions)
+        for kind in self._kinds(rest):
+            self._decide(kind, self._keep.versions)
+        for group in going:
+            self._supersede(group, versions)
+        self._decide(_Kind("safety backup", self._safety()), 1)
+        self._decide_days()
+        for backup in self._backups:
+            if backup.kind == "plain":
+                self._tell(_Group((backup,)), True, "not made by this software")
+        self._refuse_too_many(versions)
+        self._spare_changed()
+        return [(backup, self._fates[backup.name]) for backup in self._backups]
 
-    def _plain(self) -> dict[str, Fate]:
-        return {
-            backup.name: _fate(backup, True, "not made by this software")
-            for backup in self._backups
-            if backup.kind == "plain"
-        }
+    def record(self) -> None:
+        """Put into the ledger how many versions are kept, if that is something new."""
+        last = self._ledger.last("clean")
+        if last is None or last.keep != self._keep.versions:
+            tool = f"release-backup {backup_lib.__version__}"
+            record = Record(time=now(), act="clean", archive="", keep=self._keep.versions, tool=tool)
+            self._place.store.intend(record)
 
-    def _by_version(self) -> list[list[Backup]]:
+    def _versions(self) -> list[_Group]:
         """Return the release backups of each version, the newest version first."""
         versions: dict[str, list[Backup]] = {}
         for backup in self._backups:
             if backup.kind == "release" and backup.version and not is_safety(backup.version):
                 versions.setdefault(backup.version, []).append(backup)
-        return sorted(versions.values(), key=_newness, reverse=True)
+        groups = [_Group(tuple(held)) for held in versions.values()]
+        return sorted(groups, key=lambda group: (group.version, group.newest.order), reverse=True)
 
-    def _safety(self) -> dict[str, Fate]:
-        """Keep the newest sound safety backup."""
-        made = [backup for backup in self._backups if backup.version and is_safety(backup.version)]
-        return self._decide(
-            [[backup] for backup in reversed(made) if backup.kind == "release"], 1, "safety backup"
+    def _kinds(self, groups: list[_Group]) -> Iterator[_Kind]:
+        stable = [group for group in groups if group.version.prerelease is None]
+        tagged = [group for group in stable if self._had_tag(group)]
+        yield _Kind("version", tagged)
+        yield _Kind("untagged version", [group for group in stable if group not in tagged])
+        yield _Kind("pre-release", [group for group in groups if group.version.prerelease is not None])
+
+    def _had_tag(self, group: _Group) -> bool:
+        """Whether a version had its tag when it was backed up, by its index, else by the ledger."""
+        header = group.header
+        return header.tag is not None if header else _was_released(self._ledger, group.newest.version)
+
+    def _safety(self) -> list[_Group]:
+        return [
+            _Group((backup,))
+            for backup in reversed(self._backups)
+            if backup.kind == "release" and backup.version and is_safety(backup.version)
+        ]
+
+    def _decide_days(self) -> None:
+        days = [_Group((backup,)) for backup in reversed(self._backups) if backup.kind == "daily"]
+        if self._keep.daily is not None:
+            self._decide(_Kind("daily backup", days), self._keep.daily)
+            return
+        for day in days:
+            self._tell(day, True, "daily backups are kept without --keep-daily")
+
+    def _decide(self, kind: _Kind, keep: int) -> None:
+        """Keep the `keep` newest sound groups, and the newest sound one that is complete.
+
+        A damaged one is neither counted nor removed.
+        """
+        if len(kind.groups) <= keep:
+            for group in kind.groups:
+                self._tell(group, True, f"no more than {counted(keep, kind.noun)} here")
+            return
+        sound: list[_Group] = []
+        for group in kind.groups:
+            has_complete = any(each.is_complete for each in sound)
+            if len(sound) >= keep and (has_complete or not group.is_complete):
+                self._tell(group, False, f"older than the {counted(keep, kind.noun)} kept")
+            elif not self._is_sound(group.newest):
+                self._tell(group, True, "damaged, so it does not count; see invoke verify")
+            else:
+                sound.append(group)
+                place = f"{kind.noun} {len(sound)} of {keep}"
+                place = place if len(sound) <= keep else "the newest complete one"
+                self._tell(group, True, f"{place}, {self._proved(group.newest)}")
+        if len(sound) < keep:
+            raise DamageError(
+                f"only {len(sound)} of the {counted(keep, kind.noun)} to keep can be proved, "
+                "so nothing was removed; see invoke verify --all"
+            )
+
+    def _supersede(self, group: _Group, versions: list[_Group]) -> None:
+        """Let a pre-release go because its release is there: one that goes too, or is sound."""
+        release = next(each for each in versions if _is_release_of(each, group))
+        stays = self._fates[release.newest.name].kept
+        if stays and not self._is_sound(release.newest):
+            self._tell(group, True, f"its release v{release.version} is damaged; see invoke verify")
+        else:
+            self._tell(group, False, f"its release v{release.version} is there")
+
+    def _refuse_too_many(self, versions: list[_Group]) -> None:
+        """Refuse if a setting that is lower than before would take more than half of the versions."""
+        last = self._ledger.last("clean")
+        going = sum(not self._fates[group.newest.name].kept for group in versions)
+        if (
+            self._keep.is_said
+            or last is None
+            or self._keep.versions >= last.keep
+            or 2 * going <= len(versions)
+        ):
+            return
+        raise BackupError(
+            f"backup.keep is {self._keep.versions} and was {last.keep} at the last clean: {going} of "
+            f"{counted(len(versions), 'version')} would go, so nothing was removed; "
+            f"if that is meant, say --keep {self._keep.versions}"
         )
 
-    def _daily(self, keep: int | None) -> dict[str, Fate]:
-        days = [[backup] for backup in reversed(self._backups) if backup.kind == "daily"]
-        if keep is None:
-            return {
-                day[0].name: _fate(day[0], True, "daily backups are kept without --keep-daily")
-                for day in days
-            }
-        return self._decide(days, keep, "daily backup")
+    def _spare_changed(self) -> None:
+        """Keep what is not as it was published here: damaged, or somebody else's under that name."""
+        for backup in self._backups:
+            if not self._fates[backup.name].kept and not self._place.store.is_as_published(backup):
+                self._tell(_Group((backup,)), True, "not as it was published here; see invoke verify")
 
-    def _decide(self, groups: list[list[Backup]], keep: int, what: str) -> dict[str, Fate]:
-        """Keep the `keep` newest sound groups; a damaged one is neither counted nor removed."""
-        fates: dict[str, Fate] = {}
-        sound = 0
-        for group in groups:
-            if sound == keep:
-                self._tell(fates, group, (False, f"older than the {counted(keep, what)} kept"))
-            elif len(groups) <= keep:
-                self._tell(fates, group, (True, f"no more than {counted(keep, what)} here"))
-            elif self._is_sound(group[-1]):
-                sound += 1
-                self._tell(fates, group, (True, f"{what} {sound} of {keep}, proved"))
-            else:
-                self._tell(fates, group, (True, "damaged, so it does not count; see invoke verify"))
-        if len(groups) > keep and sound < keep:
-            raise DamageError(
-                f"only {sound} of the {counted(keep, what)} to keep can be proved, so nothing was removed; "
-                "see invoke verify --all"
-            )
-        return fates
-
-    def _tell(self, fates: dict[str, Fate], group: Iterable[Backup], verdict: tuple[bool, str]) -> None:
-        fates.update({backup.name: _fate(backup, *verdict) for backup in group})
+    def _tell(self, group: _Group, kept: bool, reason: str) -> None:
+        self._fates.update(
+            {backup.name: Fate(str(backup.archive), kept, reason, backup.size) for backup in group.backups}
+        )
 
     def _is_sound(self, backup: Backup) -> bool:
-        """Whether a backup is proved: if it was before, its SHA-256 must still match; if not, it is now."""
+        """Whether a backup is sound: all of it is read, whatever the ledger says of it."""
+        if backup.name not in self._verdicts:
+            self._verdicts[backup.name] = verify_backup(self._place, backup, "full").sound
+        return self._verdicts[backup.name]
+
+    def _proved(self, backup: Backup) -> str:
+        """Return how a sound backup is called: in a dry run no proof is left."""
+        if not self._place.dry_run:
+            return "proved"
         expected = self._place.store.expected(backup)
-        proved = expected is not None and self._ledger.proved(backup.name, expected.sha256)
-        return verify_backup(self._place, backup, "quick" if proved else "full").sound
+        is_proved = expected is not None and self._ledger.proved(backup.name, expected.sha256)
+        return "proved" if is_proved else "sound, and not proved yet"
 
 
-def _newness(version: list[Backup]) -> tuple[semver.Version, int]:
-    """Return what orders versions: of those that differ only in build metadata, the last made is newer."""
-    return semver.Version.parse(version[-1].version or ""), version[-1].order
+def _superseded(versions: list[_Group], keep: int) -> tuple[list[_Group], list[_Group]]:
+    """Return the pre-releases that go because their release is there, and the other versions.
+
+    The oldest go first, and only while at least `keep` versions remain.
+    """
+    old = [group for group in reversed(versions) if any(_is_release_of(each, group) for each in versions)]
+    going = old[: max(len(versions) - keep, 0)]
+    return going, [group for group in versions if group not in going]
 
 
-def _fate(backup: Backup, kept: bool, reason: str) -> Fate:
-    return Fate(str(backup.archive), kept, reason, backup.size)
+def _is_release_of(release: _Group, group: _Group) -> bool:
+    """Whether the one is the release that the other was a pre-release of."""
+    is_prerelease = group.version.prerelease is not None and release.version.prerelease is None
+    return is_prerelease and release.version.finalize_version() == group.version.finalize_version()
+
+
+def _is_complete(backup: Backup) -> bool:
+    """Whether an archive lacks nothing that was to be in it, as far as its index tells."""
+    with suppress(OSError, DamageError), described(backup.archive) as description:
+        return description is not None and description.summary.complete
+    return False
+
+
+def _was_released(ledger: Ledger, version: str | None) -> bool:
+    """Whether the ledger says that a release of a version made a tag or a backup, and was not taken back."""
+    acts = [record.act for _, record in ledger.records if version and record.version == version]
+    made = [act for act in acts if act in ("tag", "release", "undone")]
+    return bool(made) and made[-1] != "undone"

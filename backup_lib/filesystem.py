@@ -16,8 +16,10 @@ from pathlib import Path
 __all__ = [
     "DEEPEST",
     "OPEN_DIRECTORY",
+    "PATH_LIMIT",
     "open_beneath",
     "open_file",
+    "open_regular",
     "remove_tree",
     "rename_new",
     "replace_file",
@@ -33,10 +35,12 @@ _SEE_FOLDER = OPEN_DIRECTORY | getattr(os, "O_PATH", 0)
 DEEPEST = 2048
 """Folders below each other that are backed up and restored: no path that the kernel takes whole has more."""
 
+PATH_LIMIT = 4000
+"""Bytes of a path that are given to the kernel at once: PATH_MAX is 4096, its final NUL included."""
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_OPENAT2 = 437
 _BENEATH_NO_SYMLINKS = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS
-_PATH_LIMIT = 4000  # PATH_MAX is 4096, its final NUL included
 _RENAME_NOREPLACE = 1
 _kernel_has_openat2 = sys.platform == "linux"
 
@@ -53,9 +57,9 @@ def open_beneath(folder: int, path: bytes, flags: int, mode: int = 0) -> int:
 
     Raises `OSError` (``ELOOP`` for a link on the way, ``EXDEV`` for a way out).
     """
-    if len(path) <= _PATH_LIMIT:
+    if len(path) <= PATH_LIMIT:
         return _open_short(folder, path or b".", flags, mode)
-    cut = path.rindex(b"/", 0, _PATH_LIMIT)
+    cut = path.rindex(b"/", 0, PATH_LIMIT)
     step = _open_short(folder, path[:cut], OPEN_DIRECTORY, 0)
     try:
         return open_beneath(step, path[cut + 1 :], flags, mode)
@@ -130,16 +134,33 @@ def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), new)
 
 
-def open_file(path: Path) -> BufferedReader:
-    """Open a regular file for reading, at once.
+def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
+    """Open a regular file, at once: no link is followed, no fifo waited for, no device read without end.
 
-    Raises `OSError`, also where a fifo lies there, which would be waited for, or a device, which has no end.
+    What is opened for writing must not be known by another name (a hard link), which would be written, too.
+    Nothing is truncated: what the file is can only be seen once it is open.
+
+    Raises `OSError`: ``ELOOP`` for a symbolic link, ``EINVAL`` for anything else, ``EMLINK`` for another
+    name.
     """
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    return file
+    try:
+        fd = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    except OSError as error:
+        if error.errno == errno.ELOOP and os.path.islink(path):
+            raise OSError(errno.ELOOP, "it is a symbolic link, not a file", str(path)) from error
+        raise
+    facts = os.fstat(fd)
+    if stat.S_ISREG(facts.st_mode) and (facts.st_nlink <= 1 or flags & os.O_ACCMODE == os.O_RDONLY):
+        return fd
+    os.close(fd)
+    if stat.S_ISREG(facts.st_mode):
+        raise OSError(errno.EMLINK, "it has another name (a hard link), so it is not written to", str(path))
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def open_file(path: Path) -> BufferedReader:
+    """Open a regular file for reading; raises like `open_regular`."""
+    return open(open_regular(path), "rb")
 
 
 def remove_tree(path: Path) -> None:

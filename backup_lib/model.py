@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,6 +12,7 @@ __all__ = [
     "STATES",
     "Block",
     "Counts",
+    "Description",
     "Entry",
     "Format",
     "GitState",
@@ -152,3 +155,15 @@ class Summary(msgspec.Struct, frozen=True, array_like=True):
     def complete(self) -> bool:
         """Whether every selected source is in the archive as it was."""
         return all(problem.kind == "skipped" for problem in self.problems)
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the index of an archive says of it."""
+
+    header: Header
+    summary: Summary
+    index: str
+    """SHA-256 of the index, hexadecimal."""
+    entries: Iterator[Entry]
+    """To be read once, as long as the archive is open; raises `DamageError`."""

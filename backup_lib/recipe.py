@@ -55,7 +55,7 @@ class Call:
     root: str | None
     dry_run: bool
 
-    def place(self, **flags: object) -> Workplace:
+    def place(self, new_store: bool = False, **flags: object) -> Workplace:
         """Return what the verbs work with; a flag that is not None goes before the configuration.
 
         Raises `SettingsError`, `ProjectError`.
@@ -63,7 +63,8 @@ class Call:
         from backup_lib.workplace import Workplace
 
         configured = dict(self.context.config.get("backup", {}))
-        return Workplace(self._root(), settings_from(configured, **flags), Terminal(), self.dry_run)
+        settings = settings_from(configured, **flags)
+        return Workplace(self._root(), settings, Terminal(), self.dry_run, new_store=new_store)
 
     def _root(self) -> Path:
         from backup_lib.project.git import find_root

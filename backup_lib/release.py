@@ -16,15 +16,16 @@ from typing import Literal
 import msgspec
 
 from backup_lib.archive.reader import PlacedBlock, Reader, open_archive, open_for_reading
-from backup_lib.backup import Look, Order, back_up, look
+from backup_lib.backup import Look, Order, back_up, foreseen, look, refuse
+from backup_lib.clock import now
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
+from backup_lib.model import Problem
 from backup_lib.project.changelog import noted, only_notes_differ
 from backup_lib.project.edit import plan_note, read_changelog
 from backup_lib.project.standing import changed_submodules
 from backup_lib.project.version import tag_name
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
-from backup_lib.store.lock import now
 from backup_lib.tag import tag_release, tag_stands
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
@@ -97,9 +98,11 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
     """
     place = replace(place, releasing=True)
     goal = _Goal(place, version, _commit(place), allow_dirty)
+    if done := _released_before(goal):
+        return done
     missing = _look(goal).missing()
     if Step.TAG in missing or Step.BACKUP in missing:
-        _refuse_dirty(goal)
+        _refuse(goal, look(place, Order(version)))
     if not place.dry_run:
         _act(goal, missing)
     state = _look(goal)
@@ -111,6 +114,33 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
         commit=goal.commit,
         archive=str(state.backup.archive) if state.backup else "",
         steps=tuple(_taken(step, when if step in missing else "before") for step in Step),
+    )
+
+
+def _released_before(goal: _Goal) -> Released | None:
+    """Return the release of an earlier commit, if only what releases noted came after it.
+
+    Raises `ProjectError` if the version is released and more came after it, or its tag is elsewhere.
+    """
+    place, version = goal.place, goal.version
+    tagged = place.repository.tag_commit(tag_name(version)) if place.repository else None
+    if place.repository is None or tagged in (None, goal.commit):
+        return None
+    earlier = replace(goal, commit=tagged, allow_dirty=True)
+    state = _look(earlier)
+    if state.backup is None or not state.proved:
+        tag_stands(place.repository, tag_name(version), goal.commit)  # which it does not: it raises
+    backup = _found(earlier)
+    changelog = _changelog_name(goal)
+    changed = place.repository.changed_between(tagged, goal.commit)
+    if state.noted and changed == [changelog]:
+        now_there = place.repository.file_at(goal.commit, changelog) or b""
+        if _only_notes(earlier, changelog, now_there):
+            steps = tuple(_taken(step, "before") for step in Step)
+            return Released(version, tagged, str(backup.archive), steps)
+    raise ProjectError(
+        f"v{version} is released already: {tagged[:12]}, on {backup.created[:10]}, in "
+        f"{printable(backup.archive)}, and HEAD is {goal.commit[:12]}; choose another version"
     )
 
 
@@ -183,7 +213,7 @@ def _holds_only_notes(goal: _Goal, reader: Reader, placed: PlacedBlock) -> bool:
     with suppress(DamageError):
         for entry, _, content in reader.found(placed.entries(), reader.unpack(placed)):
             if entry.path == changelog and len(content) == entry.size:
-                return _only_notes(goal.place, changelog, bytes(content))
+                return _only_notes(goal, changelog, bytes(content))
     return True
 
 
@@ -226,12 +256,18 @@ def _back_up(goal: _Goal) -> None:
     if _look(goal).backup is not None:
         return
     made = back_up(place, Order(version))
-    if not made.complete:
-        problem = next(problem for problem in made.problems if problem.kind != "skipped")
-        raise IncompleteError(
-            f"v{version} is not released: {printable(problem.path)} is {problem.kind} "
-            f"({problem.reason}); mend that and run the release again"
-        )
+    for problem in made.problems:
+        if problem.kind != "skipped":
+            raise IncompleteError(_lacks(goal, problem, is_begun=True))
+
+
+def _lacks(goal: _Goal, problem: Problem, is_begun: bool) -> str:
+    """Return why a version cannot be released, and the cure, which may need a commit and so an undo."""
+    version = goal.version
+    what = f"v{version} is not released: {printable(problem.path)} is {problem.kind} ({problem.reason})"
+    undo = f"first take back what is made with: invoke release --version {version} --undo; then "
+    leave_out = f"{undo if is_begun else ''}leave it out with a line in .backupignore, and commit that"
+    return f"{what}; make it readable and run the release again, or {leave_out}"
 
 
 def _found(goal: _Goal) -> Backup:
@@ -275,9 +311,18 @@ def _note(goal: _Goal) -> None:
         edit.write()
 
 
-def _refuse_dirty(goal: _Goal) -> None:
+def _refuse(goal: _Goal, seen: Look) -> None:
+    """Refuse what a look can know, before anything is made; raises `BackupError`."""
+    refuse(goal.place, seen)
+    lacking = foreseen(goal.place, seen)
+    if lacking:
+        raise ProjectError(_lacks(goal, lacking[0], is_begun=_look(goal).tagged))
+    _refuse_dirty(goal, seen)
+
+
+def _refuse_dirty(goal: _Goal, seen: Look) -> None:
     """Refuse a tree that is not what the commit holds; what earlier releases noted does not count."""
-    dirty = _dirt(goal, look(goal.place, Order(goal.version)))
+    dirty = _dirt(goal, seen)
     if not dirty:
         return
     more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
@@ -299,14 +344,12 @@ def _dirt(goal: _Goal, seen: Look) -> list[str]:
     if place.repository and any(source.state == "submodule" for source in seen.selection.sources):
         dirt |= dict.fromkeys(changed_submodules(place.repository.tree), "a submodule with changes")
     file = _changelog(place)
-    if changelog in dirt and file.exists() and _only_notes(place, changelog, read_changelog(file)):
+    if changelog in dirt and file.exists() and _only_notes(goal, changelog, read_changelog(file)):
         del dirt[changelog]
     return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
 
 
-def _only_notes(place: Workplace, path: bytes, text: bytes) -> bool:
-    """Whether a changelog differs from the committed one by nothing but what releases noted."""
-    repository = place.repository
-    if repository is None or repository.commit is None:
-        return False
-    return only_notes_differ(repository.file_at(repository.commit, path), text)
+def _only_notes(goal: _Goal, path: bytes, text: bytes) -> bool:
+    """Whether a changelog differs from that of the commit by nothing but what releases noted."""
+    repository = goal.place.repository
+    return repository is not None and only_notes_differ(repository.file_at(goal.commit, path), text)

@@ -187,6 +187,9 @@ def _(result: Released, dry_run: bool) -> Iterator[str]:
 def _(result: Undone, dry_run: bool) -> Iterator[str]:
     words = {"now": "taken back", "would": "would go", "before": "gone before", "never": "left alone"}
     for step in result.steps:
+        if step.step == "aside":
+            yield f"{'would move' if dry_run else 'moved':12}  {step.what}"
+            continue
         because = ": the release did not make it" if step.when == "never" else ""
         yield f"{words[step.when]:12}  {step.what}{because}"
     if not any(step.when in ("now", "would") for step in result.steps):

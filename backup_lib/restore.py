@@ -22,6 +22,7 @@ from backup_lib.archive.reader import Reader, find_trailer, open_archive, open_f
 from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target
 from backup_lib.archive.wall import Ground
+from backup_lib.clock import now
 from backup_lib.destination import Destination, opened
 from backup_lib.errors import (
     DamageError,
@@ -32,13 +33,13 @@ from backup_lib.errors import (
     translated,
 )
 from backup_lib.hooks import found_hooks, run_hook
+from backup_lib.keep_out import discard_restored, keep_restored_out
 from backup_lib.merge import refuse_conflicts, refuse_ground, refuse_taboo, refuse_unheld, sweep_beside
-from backup_lib.progress import Advance, Console
+from backup_lib.progress import Advance, Console, Silent
 from backup_lib.safety import back_up_for_safety, held_by, would_be_held
 from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
-from backup_lib.store.lock import now
 from backup_lib.workplace import Workplace
 
 __all__ = ["Overwrite", "Request", "Restored", "parse_overwrite", "restore"]
@@ -150,18 +151,20 @@ def restore(workplace: Workplace, request: Request) -> Restored:
     backup = None if request.archive else workplace.store.find(request.version)
     path = backup.archive if backup else _named_archive(request)
 
-    def restore_it(held: Set[bytes] | None = None) -> Restored:
+    def restore_it(workplace: Workplace, held: Set[bytes] | None = None) -> Restored:
         with workplace.store.reading("restore") if backup else nullcontext(), _told_damage(path):
             if backup and not path.exists():
                 raise NoSuchBackupError(f"{backup.name} was removed just now; try again")
             return _restore_from(workplace, request, path, held)
 
-    if not request.in_place:
-        done = restore_it()
-    elif workplace.dry_run:
-        done = restore_it(would_be_held(workplace))
+    if request.in_place:
+        held = would_be_held(workplace)
+        planning = workplace if workplace.dry_run else replace(workplace, dry_run=True, console=Silent())
+        done = restore_it(planning, held)  # what is refused is refused before a safety backup is made
+        if not workplace.dry_run:
+            done = _restore_in_place(workplace, partial(restore_it, workplace))
     else:
-        done = _restore_in_place(workplace, restore_it)
+        done = restore_it(workplace)
     if backup:
         _record(workplace, backup, done)
     done = msgspec.structs.replace(done, seconds=round(time.monotonic() - began, 3))
@@ -209,7 +212,11 @@ def _restore_from(workplace: Workplace, request: Request, path: Path, held: Set[
         unlimited=request.unlimited or is_ours or workplace.store.knows(index),
     )
     is_managed = not is_ours and request.archive is None and _is_managed(workplace, path)
-    with translated(RestoreError, "restoring", folder=to), opened(to, workplace.dry_run) as destination:
+    with (
+        translated(RestoreError, "restoring", folder=to),
+        _restored_folder(workplace, request, to),
+        opened(to, workplace.dry_run) as destination,
+    ):
         store, dry_run = workplace.store.path, workplace.dry_run
         job = _Job(path, wish, request, destination, store, is_managed, dry_run, held)
         if is_ours:
@@ -367,6 +374,19 @@ def _target_of(workplace: Workplace, request: Request, path: Path) -> Path:
     return workplace.root / "restored" / label
 
 
+@contextmanager
+def _restored_folder(workplace: Workplace, request: Request, to: Path) -> Iterator[None]:
+    """Make the folder that restores go to if none is named; it goes again if it is new and the body fails."""
+    folder = to.parent
+    made = not (workplace.dry_run or request.in_place or request.to) and keep_restored_out(folder)
+    try:
+        yield
+    except BaseException:
+        if made:
+            discard_restored(folder)
+        raise
+
+
 def _record(workplace: Workplace, backup: Backup, done: Restored) -> None:
     record = Record(
         time=now(),
@@ -379,7 +399,7 @@ def _record(workplace: Workplace, backup: Backup, done: Restored) -> None:
     if workplace.dry_run:
         return
     try:
-        reason = "" if workplace.store.record(record) else "the store can only be read"
+        reason = workplace.store.record(record)
     except StoreError as error:  # it is done all the same
         reason = str(error)
     if reason:

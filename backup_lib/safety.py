@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Set
 from contextlib import suppress
-from datetime import UTC, datetime
 from itertools import chain, count
 
 from backup_lib.archive.reader import open_archive, open_for_reading
-from backup_lib.backup import Order, back_up, look
+from backup_lib.backup import Order, back_up, foreseen, look
+from backup_lib.clock import now
 from backup_lib.errors import DamageError, RestoreError, printable, translated
+from backup_lib.model import Problem
 from backup_lib.project.version import StatementError, parse_version, project_version
+from backup_lib.store.layout import stamp_of
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
@@ -26,10 +28,7 @@ def back_up_for_safety(workplace: Workplace) -> Backup:
     version = _version(workplace)
     made = back_up(workplace, Order(version, note="made before a restore in place"))
     for lacking in [problem for problem in made.problems if problem.kind != "skipped"]:
-        raise RestoreError(
-            f"the safety backup lacks {printable(lacking.path)} ({lacking.reason}); "
-            "nothing was restored: make the file readable, or restore with --to"
-        )
+        raise _lacks(lacking)
     backup = workplace.store.find(version)
     with workplace.store.reading("restore"):
         verified = verify_backup(workplace, backup, "full")
@@ -44,7 +43,7 @@ def _version(workplace: Workplace) -> str:
     with suppress(StatementError):
         found = project_version(workplace.root, workplace.repository)
     core = parse_version(found[0]).finalize_version() if found else "0.0.0"
-    first = f"{core}-safety.{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    first = f"{core}-safety.{stamp_of(now())}"
     taken = {backup.version for backup in workplace.store.backups()}
     candidates = chain([first], (f"{first}.{number}" for number in count(2)))
     return next(version for version in candidates if version not in taken)
@@ -59,5 +58,15 @@ def held_by(safety: Backup) -> Set[bytes]:
 
 
 def would_be_held(workplace: Workplace) -> Set[bytes]:
-    """Return the paths of all that a safety backup would hold."""
-    return frozenset(source.path for source in look(workplace, Order()).selection.sources)
+    """Return the paths of all that a safety backup would hold; raises `RestoreError` if it would lack any."""
+    seen = look(workplace, Order())
+    for lacking in foreseen(workplace, seen):
+        raise _lacks(lacking)
+    return frozenset(source.path for source in seen.selection.sources)
+
+
+def _lacks(problem: Problem) -> RestoreError:
+    return RestoreError(
+        f"the safety backup lacks {printable(problem.path)} ({problem.reason}); "
+        "nothing was restored: make the file readable, or restore with --to"
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import msgspec
 
+from backup_lib.clock import now
 from backup_lib.errors import ProjectError
 from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
 from backup_lib.store.ledger import Record
-from backup_lib.store.lock import now
 from backup_lib.workplace import Workplace
 
 __all__ = ["Tagged", "is_tag_of", "tag_release", "tag_stands", "tag_version"]

@@ -13,8 +13,8 @@ from typing import Literal
 
 import msgspec
 
-from backup_lib.agreement import manifest_flaw
 from backup_lib.archive.reader import open_archive, open_for_reading
+from backup_lib.clock import now
 from backup_lib.errors import (
     BackupError,
     DamageError,
@@ -34,7 +34,6 @@ from backup_lib.store.journal import Journal, journal_of
 from backup_lib.store.layout import MANIFEST
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
-from backup_lib.store.lock import now
 from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed
 from backup_lib.tag import is_tag_of
 from backup_lib.workplace import Workplace
@@ -47,7 +46,7 @@ When = Literal["now", "would", "before", "never"]
 class TakenBack(msgspec.Struct, frozen=True):
     """What becomes of one thing that a release makes."""
 
-    step: Literal["changelog", "backup", "tag"]
+    step: Literal["changelog", "backup", "aside", "tag"]
     what: str
     when: When
     """`before`: it was gone already; `never`: the release did not make it."""
@@ -81,11 +80,13 @@ class _Found:
     gone: tuple[str, ...]
     """Those that somebody took away, of which the ledger still speaks."""
     tag: TagObject | None
+    asides: tuple[tuple[str, str], ...]
+    """What was moved aside and gets its name back: both paths below the store."""
 
     @property
     def is_nothing(self) -> bool:
         """Whether there is nothing of it any more."""
-        return not (self.edit or self.archives or self.gone or self.tag)
+        return not (self.edit or self.archives or self.gone or self.tag or self.asides)
 
 
 def undo_release(place: Workplace, given: str | None) -> Undone:
@@ -134,7 +135,14 @@ def _refuse_unknown(place: Workplace, version: str) -> None:
 def _look(case: _Case) -> _Found:
     """Return what is to go; raises `BackupError` where any of it is not what the release made."""
     there, gone = _archives(case)
-    return _Found(_edit(case), there, gone, _tag(case))
+    return _Found(_edit(case), there, gone, _tag(case), _asides(case))
+
+
+def _asides(case: _Case) -> tuple[tuple[str, str], ...]:
+    """Return what the release moved aside first from each name, as far as it is there."""
+    store = case.place.store
+    moved = {record.archive: record.note for record in reversed(case.journal.asides)}
+    return tuple((name, aside) for name, aside in moved.items() if os.path.lexists(store.path / aside))
 
 
 def _edit(case: _Case) -> Edit | None:
@@ -229,6 +237,8 @@ def _act(case: _Case, found: _Found) -> None:
     if found.edit:
         found.edit.write()
     place.store.remove_archives((*found.archives, *found.gone))
+    for name, aside in found.asides:
+        place.store.bring_back(name, aside)
     _remake_manifest(case)
     if found.tag and place.repository:
         _delete_tag(place.repository, tag_name(case.version), found.tag)
@@ -243,7 +253,7 @@ def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
 
 
 def _remake_manifest(case: _Case) -> None:
-    """Write the manifest of the backup of the version that is the newest now, where that has none."""
+    """Write the manifest of the backup of the version that is the newest now, if its folder has none."""
     store = case.place.store
     left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
     if not left:
@@ -251,7 +261,7 @@ def _remake_manifest(case: _Case) -> None:
     path = left[-1].archive.parent / MANIFEST
     with translated(StoreError, "writing the manifest", folder=path):
         try:
-            if manifest_flaw(left[-1].archive):
+            if not os.path.lexists(path):
                 replace_file(path, _manifest(left[-1], store.expected(left[-1])))
         except DamageError as error:
             case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
@@ -293,6 +303,7 @@ def _told(case: _Case, found: _Found, done: Literal["now", "would"]) -> Undone:
                 when(journal.notes, found.edit is not None),
             ),
             *(archives or [none]),
+            *(TakenBack("aside", f"what was moved aside, back to {name}", done) for name, _ in found.asides),
             TakenBack("tag", tag, when(journal.tags, found.tag is not None)),
         ),
     )

@@ -17,6 +17,7 @@ from backup_lib.agreement import Agreement, manifest_differences, manifest_flaw
 from backup_lib.archive.check import check_archive
 from backup_lib.archive.plain import hash_members, open_stream, read_members
 from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.clock import now
 from backup_lib.drill import restore_differences
 from backup_lib.errors import (
     DamageError,
@@ -34,7 +35,6 @@ from backup_lib.progress import Advance
 from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
-from backup_lib.store.lock import now
 from backup_lib.store.manifest import ArchiveFacts, read_manifest
 from backup_lib.workplace import Workplace
 
@@ -144,10 +144,10 @@ def verify_backup(place: Workplace, backup: Backup, depth: Depth, unlimited: boo
     verified = _verdict(case, seconds)
     if backup.kind == "plain" or place.dry_run or not readable:
         return verified
-    recorded = place.store.record(proof_of(verified, backup.size, digest))
-    if not recorded:
-        place.console.say("the store can only be read: the proof is not noted in its ledger")
-    return msgspec.structs.replace(verified, recorded=recorded)
+    reason = place.store.record(proof_of(verified, backup.size, digest))
+    if reason:
+        place.console.say(f"{reason}: the proof is not noted in a ledger")
+    return msgspec.structs.replace(verified, recorded=not reason)
 
 
 def verify_archive(place: Workplace, path: Path, depth: Depth, unlimited: bool) -> Verified:
@@ -317,7 +317,7 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
             case.find(what)
     for disagreement in agreement.findings:
         case.find(*disagreement)
-    case.statement = statement(header, reader.summary)
+    case.statement = statement(header, reader.summary, case.backup.label)
     if case.depth == "restore" and not checked.flaws:
         with case.place.console.bar("Restoring it", reader.summary.counts.bytes) as advance:
             _drill(case, reader, advance)
@@ -351,9 +351,12 @@ def _has_manifest(case: _Case) -> bool:
     )
 
 
-def statement(header: Header, summary: Summary) -> str:
-    """Say what a backup holds: ``v1.1.0 (3f2c1a9) as committed, plus 12 untracked and 2 ignored files``."""
-    name = f"v{header.version}" if header.version else header.created[:10]
+def statement(header: Header, summary: Summary, label: str) -> str:
+    """Say what a backup holds: ``v1.1.0 (3f2c1a9) as committed, plus 12 untracked and 2 ignored files``.
+
+    Without a version it goes by its `label`.
+    """
+    name = f"v{header.version}" if header.version else label
     if header.commit is None:
         return f"{name}, {counted(summary.counts.files, 'file')}, without git"
     states = summary.counts.states

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from backup_lib.archive.reader import described
 from backup_lib.errors import SettingsError
 from backup_lib.progress import Console
 from backup_lib.project.git import Repository, open_repository
@@ -18,6 +18,7 @@ from backup_lib.project.version import (
     safe_name,
 )
 from backup_lib.settings import Settings
+from backup_lib.store.layout import LATEST, is_day
 from backup_lib.store.local import LocalStore, open_store
 
 __all__ = ["Workplace"]
@@ -33,11 +34,13 @@ class Workplace:
     dry_run: bool = False
     releasing: bool = False
     """Whether a release is at work: the ledger says which archives are its own."""
+    new_store: bool = False
+    """Whether a store may be made outside the project."""
 
     @cached_property
     def store(self) -> LocalStore:
         """The store; nothing is made until something is written."""
-        return open_store(self.settings.store, self.root, self.releasing)
+        return open_store(self.settings.store, self.root, self.releasing, self.new_store, described)
 
     @cached_property
     def repository(self) -> Repository | None:
@@ -77,6 +80,6 @@ class Workplace:
 
     def known_version(self, given: str | None) -> str | None:
         """Return what names a backup of the store: a version, a date, or None for the newest."""
-        if given is None or given == "latest" or re.fullmatch(r"\d{4}-\d{2}-\d{2}", given):
+        if given is None or given == LATEST or is_day(given):
             return given
         return str(parse_version(given))

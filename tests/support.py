@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import tasks
+from backup_lib import clock
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,20 @@ def setting(name: str, value: str) -> Iterator[None]:
         yield
     finally:
         del os.environ[f"INVOKE_BACKUP_{name}"]
+
+
+@contextmanager
+def clock_at(seconds: float, zone: str = "UTC") -> Iterator[None]:
+    """Let the machine's clock stand still at a moment, in seconds since 1970, and in a time zone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clock, "_seconds", lambda: seconds)
+        patch.setenv("TZ", zone)
+        time.tzset()
+        try:
+            yield
+        finally:
+            patch.undo()
+            time.tzset()
 
 
 @contextmanager

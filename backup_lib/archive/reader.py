@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -18,7 +18,7 @@ from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, plain_stamp
 from backup_lib.archive.trailer import ReadAt, Trailer
 from backup_lib.errors import DamageError, named, printable
-from backup_lib.model import Entry, Format, Header, Summary
+from backup_lib.model import Description, Entry, Format, Header, Summary
 
 __all__ = [
     "GIANT",
@@ -28,6 +28,7 @@ __all__ = [
     "Reader",
     "Unit",
     "batches",
+    "described",
     "find_trailer",
     "open_archive",
     "open_for_reading",
@@ -276,7 +277,7 @@ def _kind_and_trailer(read_at: ReadAt, size: int) -> tuple[Format, Trailer] | No
 @contextmanager
 def open_for_reading(path: Path) -> Iterator[tuple[ReadAt, int]]:
     """Yield how to read a file at random, and its size in bytes; an ``OSError`` of it names the file."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a fifo is not waited for
     try:
         size = os.fstat(fd).st_size
 
@@ -293,3 +294,17 @@ def open_for_reading(path: Path) -> Iterator[tuple[ReadAt, int]]:
         yield read_at, size
     finally:
         os.close(fd)
+
+
+@contextmanager
+def described(path: Path) -> Iterator[Description | None]:
+    """Yield what the index of an archive says; None if it has none that can be read. Raises `OSError`."""
+    with open_for_reading(path) as (read_at, size):
+        reader = None
+        with suppress(DamageError):
+            reader = open_archive(read_at, size)
+        yield (
+            Description(reader.header, reader.summary, reader.trailer.digest.hex(), reader.entries())
+            if reader
+            else None
+        )

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.project.standing import Comparison, comparing, files_of
+from backup_lib.project.standing import Comparison, comparing, files_of, ignored
 from backup_lib.project.worktree import WorkTree, first_line, refusal
 
-__all__ = ["Repository", "TagObject", "find_root", "open_repository"]
+__all__ = ["Repository", "Surroundings", "TagObject", "find_root", "open_repository", "surroundings"]
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
@@ -129,6 +130,15 @@ class Repository:
         """
         return files_of(self.tree, commit)
 
+    def changed_between(self, old: str, new: str) -> list[bytes]:
+        """Return the files below the root in which two commits differ.
+
+        Raises `ProjectError` if the repository does not hold both.
+        """
+        asked = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", old, new)
+        output = self.tree.ask(*asked, *self.tree.within).checked(f"comparing {old[:12]} with {new[:12]}")
+        return [path.removeprefix(self.tree.prefix) for path in output.split(b"\0")[:-1]]
+
     def file_at(self, commit: str, path: bytes) -> bytes | None:
         """Return the content that a file below the root has in a commit; None where it is not there.
 
@@ -168,9 +178,7 @@ def open_repository(root: Path) -> Repository | None:
     top = find_root(root)
     if top is None:
         return None
-    real = os.path.realpath(root)
-    below = b"" if real == os.fspath(top) else os.fsencode(os.path.relpath(real, top)) + b"/"
-    tree = WorkTree(top, below)
+    tree = WorkTree(top, _below(top, root))
     described, head = tree.ask_together(
         (
             ("rev-parse", "--show-toplevel", "--is-shallow-repository", "HEAD", "--"),
@@ -191,6 +199,41 @@ def open_repository(root: Path) -> Repository | None:
         branch=os.fsdecode(head.output).strip() if head.status == 0 else None,
         is_shallow=shallow == b"true",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The git work tree that a folder lies in, whatever project it belongs to."""
+
+    tree: WorkTree
+
+    def tracked(self) -> list[bytes]:
+        """Return what git tracks below the folder, paths below it; nothing if git does not say."""
+        answer = self.tree.ask("ls-files", "-z", "--full-name", *self.tree.within)
+        paths = answer.output.split(b"\0")[:-1] if answer.status == 0 else []
+        return [path.removeprefix(self.tree.prefix) for path in paths]
+
+    def ignores(self, paths: Sequence[bytes]) -> bool:
+        """Report whether git ignores all of some paths below the folder, there or not."""
+        try:
+            return len(ignored(self.tree, paths)) == len(paths)
+        except ProjectError:  # git does not say, so it may take them
+            return False
+
+
+def surroundings(folder: Path) -> Surroundings | None:
+    """Return the git work tree that a folder lies in; None if there is none, or it is broken."""
+    try:
+        top = find_root(folder)
+    except ProjectError:
+        return None
+    return None if top is None else Surroundings(WorkTree(top, _below(top, folder)))
+
+
+def _below(top: Path, folder: Path) -> bytes:
+    """Return the path of a folder below the top of its work tree, ending with ``/``; empty for the top."""
+    real = os.path.realpath(folder)
+    return b"" if real == os.fspath(top) else os.fsencode(os.path.relpath(real, top)) + b"/"
 
 
 def _is_top(folder: Path) -> bool:

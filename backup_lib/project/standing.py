@@ -17,7 +17,7 @@ from backup_lib.model import GitState
 from backup_lib.project.committed import Committed
 from backup_lib.project.worktree import WorkTree, refusal
 
-__all__ = ["Comparison", "Sight", "Standing", "changed_submodules", "comparing", "files_of"]
+__all__ = ["Comparison", "Sight", "Standing", "changed_submodules", "comparing", "files_of", "ignored"]
 
 _FILE_MODES = (b"100644", b"100755", b"120000")
 _GITLINK = b"160000"
@@ -96,7 +96,7 @@ class Comparison:
                 untracked[sight.path] = number
             elif compared.has_filters and state == "committed":
                 filtered[sight.path] = number
-        for path in _ignored(self.tree, untracked):
+        for path in ignored(self.tree, untracked):
             states[untracked[path]] = "ignored"
         for path in _filtered(self.tree, filtered):
             states[filtered[path]] = "converted"
@@ -193,7 +193,7 @@ def _filtered(tree: WorkTree, paths: Iterable[bytes]) -> Iterator[bytes]:
     return (path for path, name in answers if name not in _NO_FILTER)
 
 
-def _ignored(tree: WorkTree, paths: Iterable[bytes]) -> list[bytes]:
+def ignored(tree: WorkTree, paths: Iterable[bytes]) -> list[bytes]:
     """Return the paths that git ignores."""
     return _asked_about(tree, paths, "check-ignore", "-z", "--stdin")
 

@@ -20,6 +20,8 @@ class Journal:
     tags: tuple[Record, ...]
     archives: tuple[Record, ...]
     notes: tuple[Record, ...]
+    asides: tuple[Record, ...]
+    """Of what was moved aside for one of the archives."""
     taken_back: bool
     """Whether an undo took back all that it saw: there may be more in another clone, or on another branch."""
 
@@ -41,8 +43,10 @@ def journal_of(ledger: Ledger, version: str) -> Journal:
         elif record.act in ("tag", "release", "note"):
             intents = [record] if taken_back else [*intents, record]
             taken_back = False
+        elif record.act == "aside" and intents and not taken_back:
+            intents.append(record)
 
     def intended(act: str) -> tuple[Record, ...]:
         return tuple(record for record in intents if record.act == act)
 
-    return Journal(intended("tag"), intended("release"), intended("note"), taken_back)
+    return Journal(intended("tag"), intended("release"), intended("note"), intended("aside"), taken_back)

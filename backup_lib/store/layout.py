@@ -14,6 +14,7 @@ from backup_lib.errors import SettingsError, printable
 from backup_lib.model import Format
 
 __all__ = [
+    "GITIGNORE",
     "LATEST",
     "LEDGER",
     "LOCK",
@@ -27,11 +28,14 @@ __all__ = [
     "daily_name",
     "extract_command",
     "is_archive_path",
+    "is_day",
+    "is_moment",
     "is_partial",
     "is_safety",
     "is_version",
     "latest_name",
     "moment_of",
+    "name_of_theirs",
     "next_stamp",
     "parse_archive_name",
     "parse_daily_name",
@@ -45,6 +49,7 @@ __all__ = [
 
 MANIFEST = "MANIFEST.txt"
 LEDGER = "ledger.jsonl"
+GITIGNORE = ".gitignore"
 LOCK = ".lock"
 LATEST = "latest"
 
@@ -54,12 +59,14 @@ PlainFormat = Literal["gz", "zst", "tar"]
 _NAME_LIMIT = 255  # bytes; NAME_MAX of every file system in use
 _SUFFIXES: dict[str, PlainFormat] = {".tar.gz": "gz", ".tgz": "gz", ".tar.zst": "zst", ".tar": "tar"}
 _ENDING = r"\.tar\.(?P<format>gz|zst)"
+_NUMBER = r"(?:[2-9]|[1-9][0-9]+)"  # of what came after the first of its name
 _BEGINNING = r"(?P<project>[^/]+)_v(?P<version>[^_/]+)_"
-_STAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z(?:-(?:[2-9]|[1-9][0-9]+))?")
+_STAMP = re.compile(rf"[0-9]{{8}}T[0-9]{{6}}Z(?:-{_NUMBER})?")
 _ARCHIVE = re.compile(rf"{_BEGINNING}(?P<stamp>{_STAMP.pattern}){_ENDING}")
 _LATEST = re.compile(rf"{_BEGINNING}{LATEST}{_ENDING}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_DAILY = re.compile(rf"(?P<date>{_DATE.pattern}){_ENDING}")
+_DAY = re.compile(rf"(?P<date>{_DATE.pattern})(?:-(?P<number>{_NUMBER}))?")
+_DAILY = re.compile(rf"{_DAY.pattern}{_ENDING}")
 _PARTIAL = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _MOMENT = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})Z")
 
@@ -89,8 +96,15 @@ class DailyName:
     """What the name of a daily backup says."""
 
     date: str
-    """``YYYY-MM-DD``."""
+    """``YYYY-MM-DD``, by the clock of the place where it was made."""
     format: Format
+    number: int = 1
+    """From 2 on for a later one of the day that could not take the place of the one before."""
+
+    @property
+    def label(self) -> str:
+        """What a person calls it: ``2026-11-22``, or ``2026-11-22-2``."""
+        return self.date if self.number == 1 else f"{self.date}-{self.number}"
 
 
 def archive_name(project: str, version: str, stamp: str, format: Format) -> str:
@@ -108,11 +122,11 @@ def latest_name(project: str, version: str, format: Format) -> str:
     return _named(project, version, LATEST, format)
 
 
-def daily_name(date: str, format: Format) -> str:
-    """Return the file name of the backup of a day, ``YYYY-MM-DD``."""
+def daily_name(date: str, format: Format, number: int = 1) -> str:
+    """Return the file name of a backup of a day, ``YYYY-MM-DD``; raises `SettingsError` for other text."""
     if _DATE.fullmatch(date) is None:
-        raise SettingsError(f"not a date: {printable(date)}")
-    return f"{date}.tar.{format}"
+        raise SettingsError(f"not a date: {printable(date)}; set the clock of this machine right")
+    return f"{DailyName(date, format, number).label}.tar.{format}"
 
 
 def parse_archive_name(name: str) -> ArchiveName | None:
@@ -130,7 +144,12 @@ def parse_latest_name(name: str) -> LatestName | None:
 def parse_daily_name(name: str) -> DailyName | None:
     """Return the parts that `daily_name` was given, or None for any other name."""
     match = _DAILY.fullmatch(name)
-    return DailyName(match["date"], _format(name)) if match else None
+    return DailyName(match["date"], _format(name), int(match["number"] or 1)) if match else None
+
+
+def is_day(text: str) -> bool:
+    """Report whether `text` is the label of a daily backup: ``2026-11-22`` or ``2026-11-22-2``."""
+    return _DAY.fullmatch(text) is not None
 
 
 def _named(project: str, version: str, last: str, format: Format) -> str:
@@ -196,6 +215,11 @@ def stamp_of(moment: str) -> str:
     return f"{year}{month}{day}T{''.join(clock)}Z"
 
 
+def is_moment(text: str) -> bool:
+    """Report whether `text` is a moment in UTC, ``YYYY-MM-DDTHH:MM:SSZ``."""
+    return _MOMENT.fullmatch(text) is not None
+
+
 def moment_of(stamp: str) -> str:
     """Return the moment ``YYYY-MM-DDTHH:MM:SSZ`` of a stamp."""
     return f"{stamp[:4]}-{stamp[4:6]}-{stamp[6:8]}T{stamp[9:11]}:{stamp[11:13]}:{stamp[13:15]}Z"
@@ -215,6 +239,13 @@ def archive_format(name: str) -> PlainFormat | None:
 def extract_command(name: str) -> str:
     """Return the start of the tar command that extracts an archive of that name."""
     return {"gz": "tar -xzf", "zst": "tar --zstd -xf"}.get(archive_format(name) or "", "tar -xf")
+
+
+def name_of_theirs(name: str, number: int = 1) -> str:
+    """Return the name that a file of somebody else gets to give way: ``MANIFEST.theirs.txt``."""
+    suffix = next((ending for ending in (".txt", *_SUFFIXES) if name.endswith(ending)), "")
+    later = f"-{number}" if number > 1 else ""
+    return f"{name.removesuffix(suffix)}.theirs{later}{suffix}"
 
 
 def is_archive_path(path: str) -> bool:

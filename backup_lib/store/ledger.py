@@ -17,9 +17,23 @@ from backup_lib.store.layout import LEDGER
 
 __all__ = ["Act", "Depth", "Ledger", "Record", "Result", "append", "read"]
 
-Act = Literal["publish", "prove", "restore", "remove", "removed", "tag", "release", "note", "undone"]
-"""`remove` is written before anything is deleted, `removed` when all of it is gone.
+Act = Literal[
+    "publish",
+    "prove",
+    "restore",
+    "clean",
+    "remove",
+    "removed",
+    "kept",
+    "aside",
+    "tag",
+    "release",
+    "note",
+    "undone",
+]
+"""`remove` is written before anything is deleted, `removed` when all of it is gone, `kept` if none of it is.
 
+`clean` says how much a clean kept. `aside` is written before what is not ours is moved out of the way.
 `tag`, `release` and `note` are written before a release makes a tag, publishes an archive, notes it in the
 changelog; `undone` when all that was taken back.
 """
@@ -46,7 +60,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     version: str | None = None
     commit: str | None = None
     created: str = ""
-    """When the archive was made, ``YYYY-MM-DDTHH:MM:SSZ``."""
+    """When the archive was made by the machine's clock, ``YYYY-MM-DDTHH:MM:SSZ``."""
+    offset: str = ""
+    """What its local time was ahead of UTC then, ``+02:00``: with it, the day that names a daily backup."""
     depth: str = ""
     """A `Depth`, for a proof."""
     result: str = ""
@@ -58,7 +74,9 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     tool: str = ""
     """What wrote the line, with its version."""
     note: str = ""
-    """For a restore, where to."""
+    """For a restore, where to; for what was moved aside, its new path below the store."""
+    keep: int = 0
+    """For a clean, how many versions of each kind it kept."""
     tagger: str = ""
     """Who makes a tag and when, as git has it in the tag."""
     file: str = ""
@@ -99,8 +117,15 @@ class Ledger:
         """Return the archives that were published and not removed since, in order of first mention."""
         return tuple(archive for archive in self._of if self.stands(archive))
 
+    def last(self, act: Act) -> Record | None:
+        """Return the last record of an act, whatever it was about."""
+        return next((record for _, record in reversed(self.records) if record.act == act), None)
+
     def being_removed(self) -> tuple[str, ...]:
-        """Return the archives whose removal was begun and neither finished nor made void by a publish."""
+        """Return the archives, all published here, whose removal was begun and not finished.
+
+        An intent with another digest than that of the last publish counts for nothing.
+        """
         return tuple(archive for archive in self._of if self._is_being_removed(archive))
 
     def proof(self, archive: str, sha256: str) -> Record | None:
@@ -126,8 +151,10 @@ class Ledger:
         return [record for _, record in self._acts(archive, "prove") if record.sha256 == sha256]
 
     def _is_being_removed(self, archive: str) -> bool:
-        acts = self._acts(archive, "publish", "remove", "removed")
-        return bool(acts) and acts[-1][1].act == "remove"
+        acts = [record for _, record in self._acts(archive, "publish", "remove", "removed", "kept")]
+        if not acts or acts[-1].act != "remove" or not self.published(archive):
+            return False
+        return acts[-1].sha256 in ("", self.published(archive)[-1].sha256)
 
     def _acts(self, archive: str, *acts: Act) -> list[tuple[int, Record]]:
         return [(line, record) for line, record in self._of.get(archive, []) if record.act in acts]
@@ -181,8 +208,7 @@ def append(store: Path, *records: Record, lasting: bool = True) -> None:
     """
     path = store / LEDGER
     is_new = not os.path.lexists(path)
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    fd = os.open(path, flags, 0o600)
+    fd = filesystem.open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
     try:
         size = os.fstat(fd).st_size
         torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from backup_lib.errors import DamageError, NoSuchBackupError, StoreError, printable
+from backup_lib.errors import DamageError, NoSuchBackupError, printable
+from backup_lib.filesystem import open_file
 from backup_lib.store.disk import is_file
 from backup_lib.store.layout import (
     LATEST,
-    LEDGER,
-    LOCK,
     MANIFEST,
     PlainFormat,
     archive_format,
@@ -40,9 +39,11 @@ __all__ = [
     "folders",
     "missing",
     "read_facts",
-    "refuse_other_things",
     "scan",
 ]
+
+_YEAR_1000, _YEAR_9999 = -30_610_224_000, 253_402_300_799
+"""First and last second of the years of four digits, in seconds since 1970."""
 
 BackupKind = Literal["release", "daily", "plain"]
 
@@ -73,7 +74,7 @@ class Backup:
     def label(self) -> str:
         """What a person calls it: the version, or the date of a daily one, else its file name."""
         daily = parse_daily_name(self.archive.name)
-        return self.version or (daily.date if daily else self.name)
+        return self.version or (daily.label if daily else self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +94,28 @@ class Folder:
         return self.prefix + self.facts.archive if self.facts else None
 
 
-def folders(store: Path) -> list[Folder]:
+def folders(store: Path, ledger: Ledger) -> list[Folder]:
     """Return the store itself, then the folders of versions in it; links are passed over.
 
-    What goes while it is looked at is not there: a listing waits for nobody.
+    What goes while it is looked at is not there: a listing waits for nobody. A folder of somebody else that
+    may not be read is passed over, too: one that holds backups of ours is an error.
+
+    Raises `OSError`.
     """
     if not store.is_dir():
         return []
     with os.scandir(store) as entries:
         names = [entry.name for entry in entries if _is_version_folder(entry)]
     found = [scan(store, "")]
+    ours = {name.rpartition("/")[0] for name in ledger.standing()}
     for name in sorted(names):
-        with suppress(FileNotFoundError):
+        try:
             found.append(scan(store / name, f"{name}/"))
+        except FileNotFoundError:
+            continue
+        except PermissionError:
+            if name in ours:
+                raise
     return found
 
 
@@ -115,7 +125,8 @@ def _is_version_folder(entry: os.DirEntry[str]) -> bool:
 
 def scan(path: Path, prefix: str) -> Folder:
     """Return what stands in a folder."""
-    archives, partials = {}, []
+    archives: dict[str, os.stat_result] = {}
+    partials: list[str] = []
     with os.scandir(path) as entries:
         for entry in entries:
             if is_partial(entry.name):
@@ -139,8 +150,7 @@ def read_facts(path: Path, whole: bool = False) -> Facts | None:
 
 def facts_at(path: Path, whole: bool = False) -> Facts | None:
     """Do as `read_facts`; raises `OSError` where nothing is there, or it cannot be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    with open(fd, "rb") as file, suppress(DamageError):
+    with open_file(path) as file, suppress(DamageError):
         manifest = read_manifest(file)
         for _ in manifest.files if whole else ():
             pass
@@ -149,10 +159,10 @@ def facts_at(path: Path, whole: bool = False) -> Facts | None:
 
 
 def backups(store: Path, ledger: Ledger) -> list[Backup]:
-    """Return what the store holds, oldest first; what is being removed is gone already."""
-    gone = set(ledger.being_removed())
-    found = (backup for folder in folders(store) for backup in _backups_of(folder, ledger))
-    return sorted((backup for backup in found if backup.name not in gone), key=_age)
+    """Return what the store holds, oldest first."""
+    return sorted(
+        (backup for folder in folders(store, ledger) for backup in _backups_of(folder, ledger)), key=_age
+    )
 
 
 def _age(backup: Backup) -> tuple[int, str, int, str]:
@@ -182,7 +192,7 @@ def _backup(folder: Folder, name: str, status: os.stat_result, order: int) -> Ba
     elif daily:
         created = f"{daily.date}T00:00:00Z"
     else:
-        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(status.st_mtime))
+        created = _changed(status)
     return Backup(
         archive=folder.path / name,
         name=folder.prefix + name,
@@ -196,33 +206,26 @@ def _backup(folder: Folder, name: str, status: os.stat_result, order: int) -> Ba
     )
 
 
+def _changed(status: os.stat_result) -> str:
+    """Return when a file was last changed; anybody can set a time beyond the calendar: that is its edge."""
+    seconds = min(max(status.st_mtime, _YEAR_1000), _YEAR_9999)
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+
+
 def _with_record(daily: Backup, ledger: Ledger) -> Backup:
     """Take from the ledger what the name of a daily backup does not tell."""
     record = ledger.published(daily.name)[-1]
     return replace(daily, project=record.project, created=record.created or daily.created)
 
 
-def refuse_other_things(store: Path) -> None:
-    """Refuse to make a store of a folder that holds something else; one that is a store stays one.
-
-    Raises `StoreError`.
-    """
-    if not store.is_dir() or (store / LOCK).exists() or (store / LEDGER).exists():
-        return
-    names = [name for name in sorted(os.listdir(store)) if not name.startswith((".", "README"))]
-    if names and not any(archive_format(name) or parse_version_folder(name) for name in names):
-        raise StoreError(
-            f"{printable(store)} holds other things ({printable(names[0])}), so it cannot become the store; "
-            "choose an empty folder with backup.store"
-        )
-
-
 def missing(store: Path, ledger: Ledger) -> tuple[str, ...]:
     """Return the archives that the ledger or a manifest knows and the disk has not.
 
+    One whose removal was begun is not missing: the next writer finishes it.
+
     A daily backup that waits, proved, for its name is not missing: the next writer gives it.
     """
-    held = folders(store)
+    held = folders(store, ledger)
     there = {folder.prefix + name for folder in held for name in folder.archives}
     there.update(_waiting(held[0], ledger) if held else ())
     named = [name for folder in held if (name := folder.named())]
@@ -241,19 +244,23 @@ def _waiting(top: Folder, ledger: Ledger) -> Iterator[str]:
 def find(store: Path, held: list[Backup], version: str | None) -> Backup:
     """Return the newest backup of a version, of a day (``YYYY-MM-DD``), or of all but safety backups.
 
+    ``YYYY-MM-DD-2`` is the second one of a day.
+
     Raises `NoSuchBackupError` saying what there is.
     """
     if version in (None, LATEST):
         fitting = [backup for backup in held if not is_safety(backup.version or "")]
     else:
-        fitting = [backup for backup in held if version == backup.label or _lies_in(backup, f"v{version}")]
+        fitting = [backup for backup in held if _answers_to(backup, version or "")]
     if fitting:
         return fitting[-1]
     raise NoSuchBackupError(_nothing_found(store, held, version))
 
 
-def _lies_in(backup: Backup, folder: str) -> bool:
-    return backup.name.startswith(f"{folder}/")
+def _answers_to(backup: Backup, version: str) -> bool:
+    daily = parse_daily_name(backup.name)
+    of_day = daily is not None and daily.date == version
+    return of_day or backup.label == version or backup.name.startswith(f"v{version}/")
 
 
 def _nothing_found(store: Path, held: list[Backup], version: str | None) -> str:

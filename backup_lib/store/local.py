@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_lib import filesystem
+from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
 from backup_lib.model import Header
 from backup_lib.store import ledger, listing, publish, recover
@@ -18,23 +19,41 @@ from backup_lib.store.layout import LATEST, MANIFEST
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import hold
+from backup_lib.store.making import (
+    is_bare,
+    is_store,
+    make_store,
+    refuse_dangling,
+    refuse_making,
+    write_gitignore,
+)
 from backup_lib.store.manifest import ArchiveFacts
 from backup_lib.store.publish import DailyDraft, ReleaseDraft
+from backup_lib.store.theirs import Describe, bring_back, is_as_published, undescribed
 
 __all__ = ["LocalStore", "open_store"]
 
 _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
-def open_store(path: str | os.PathLike[str], root: Path, releasing: bool = False) -> LocalStore:
-    """Return the store at `path`, taken from the project's `root` where it is relative; nothing is made yet.
+def open_store(
+    path: str | os.PathLike[str],
+    root: Path,
+    releasing: bool = False,
+    is_new: bool = False,
+    describe: Describe = undescribed,
+) -> LocalStore:
+    """Return the store at `path`, taken from the project's `root` if it is relative; nothing is made yet.
 
-    Where a release is at work (`releasing`), the ledger says which archives are its own.
+    If a release is at work (`releasing`), the ledger says which archives are its own.
+    Outside the project a store is only made if it `is_new`.
 
-    Raises `SettingsError` where no store may be there, `StoreError` where it cannot be reached.
+    Raises `SettingsError` where no store may be, `StoreError` if it cannot be reached.
     """
+    named = Path(os.path.abspath(root / os.path.expanduser(path)))
     with guarded(root, "opening the store"):
-        folder = Path(os.path.realpath(root / os.path.expanduser(path)))
+        refuse_dangling(named)
+        folder = Path(os.path.realpath(named))
     where = printable(folder)
     if folder == root.resolve():
         raise SettingsError(
@@ -46,7 +65,8 @@ def open_store(path: str | os.PathLike[str], root: Path, releasing: bool = False
         raise StoreError(
             f"the store is not a folder: {where}; move it away or choose another with backup.store"
         )
-    return LocalStore(folder, releasing)
+    is_outside = not folder.is_relative_to(root.resolve())
+    return LocalStore(folder, releasing, is_outside, is_new, describe)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,45 +76,80 @@ class LocalStore:
     path: Path
     releasing: bool = False
     """Whether a release is at work."""
+    is_outside: bool = False
+    """Whether it lies outside the project."""
+    is_new: bool = False
+    """Whether one may be made there, though it lies outside."""
+    describe: Describe = undescribed
+    """How the store asks what the index of an archive says."""
+
+    @property
+    def is_made(self) -> bool:
+        """Whether the folder is a store. Raises `StoreError` if that cannot be seen."""
+        with guarded(self.path, "opening the store"):
+            return is_store(self.path)
+
+    def refuse(self, header: Header, made: Instant) -> None:
+        """Refuse what cannot become a backup in this store, before anything is written.
+
+        Raises `StoreError` if no store may be made there, `SettingsError` for what can have no name.
+        """
+        with guarded(self.path, "opening the store"):
+            refuse_making(self.path, self.is_outside, self.is_new)
+        publish.refuse_names(header, made)
 
     @contextmanager
     def writing(self, doing: str) -> Iterator[None]:
-        """Hold the store alone while the body runs, what a crash cut short finished first.
+        """Hold the store alone while the body runs, made if need be, what a crash cut short finished first.
 
         Raises `StoreHeldError`, `StoreError`.
         """
         with guarded(
             self.path, "making the store", "choose a place that can be written to with backup.store"
         ):
-            listing.refuse_other_things(self.path)
+            refuse_making(self.path, self.is_outside, self.is_new)
             make_folder(self.path)
         with hold(self.path, shared=False, doing=doing):
             with guarded(self.path, "recovering the store"):
-                recover.recover(self.path)
+                make_store(self.path)
+                recover.recover(self.path, self.describe)
             yield
 
     def reading(self, doing: str) -> AbstractContextManager[None]:
-        """Hold the store with other readers while the body runs; nothing in it is changed."""
-        return hold(self.path, shared=True, doing=doing)
+        """Hold the store with other readers while the body runs; nothing is made in what is no store."""
+        return hold(self.path, shared=True, doing=doing, makes=self.is_made)
 
-    def new_release(self, header: Header) -> AbstractContextManager[ReleaseDraft]:
+    def is_bare(self) -> bool:
+        """Report whether nobody has put anything into the store yet; within `writing`."""
+        with guarded(self.path, "listing the store"):
+            return is_bare(self.path)
+
+    def write_gitignore(self) -> None:
+        """Let git pass over the store; within `writing`. A ``.gitignore`` that is there stays as it is."""
+        with guarded(self.path, "writing .gitignore into the store"):
+            write_gitignore(self.path)
+
+    def new_release(self, header: Header, made: Instant) -> AbstractContextManager[ReleaseDraft]:
         """Open a new archive of a version; within `writing`."""
-        return publish.new_release(self.path, header, self.releasing)
+        return publish.new_release(self.path, header, made, self.describe, self.releasing)
 
-    def new_daily(self, header: Header) -> AbstractContextManager[DailyDraft]:
+    def new_daily(self, header: Header, made: Instant) -> AbstractContextManager[DailyDraft]:
         """Open a new archive of a day; within `writing`."""
-        return publish.new_daily(self.path, header)
+        return publish.new_daily(self.path, header, made)
 
     def ledger(self) -> Ledger:
         """Read the ledger."""
         with guarded(self.path, "reading the ledger"):
             return ledger.read(self.path)
 
-    def record(self, *records: Record) -> bool:
-        """Add to the ledger; False where the store can only be read, which fails a release.
+    def record(self, *records: Record) -> str:
+        """Add to the ledger; return "", or why it cannot take that: the store can only be read, or is none.
 
-        What is proved lasts first: a run that was killed may have left names that would not.
+        A store that can only be read fails a release. What is proved is synced first: a run that was killed
+        may have left names that would not outlast a power cut.
         """
+        if not self.is_made:
+            return f"{printable(self.path)} holds no ledger"
         proved = [self.path / record.archive for record in records if record.act == "prove"]
         with guarded(self.path, "writing to the ledger"):
             for folder in {self.path, *(archive.parent for archive in proved)} if proved else ():
@@ -103,9 +158,9 @@ class LocalStore:
                 ledger.append(self.path, *records)
             except OSError as error:
                 if error.errno in _NO_WRITING and not self.releasing:
-                    return False
+                    return "the store can only be read"
                 raise
-        return True
+        return ""
 
     def intend(self, record: Record) -> None:
         """Put into the ledger what is about to be done; within `writing`. Raises `StoreError`."""
@@ -136,7 +191,10 @@ class LocalStore:
             raise
 
     def remove(self, backups: Iterable[Backup]) -> None:
-        """Delete backups; within `writing`. What a crash leaves of them, the next `writing` deletes."""
+        """Delete backups of ours; within `writing`.
+
+        A crash leaves each whole or gone; of one that is gone, the next `writing` deletes the manifest.
+        """
         self.remove_archives(backup.name for backup in backups)
 
     def remove_archives(self, names: Iterable[str]) -> None:
@@ -145,7 +203,16 @@ class LocalStore:
         One that is there no more is fine.
         """
         with guarded(self.path, "removing backups", "the next backup or clean makes up for it"):
-            recover.remove(self.path, names)
+            recover.remove(self.path, names, self.describe)
+
+    def bring_back(self, name: str, aside: str) -> bool:
+        """Give what was moved aside its name back, if that is free; within `writing`."""
+        with guarded(self.path, "moving what is not ours back"):
+            return bring_back(self.path, name, aside)
+
+    def is_as_published(self, backup: Backup) -> bool:
+        """Report whether an archive is what was published here under its name: all of it is read."""
+        return is_as_published(self.path, backup.name, self.ledger())
 
     def expected(self, backup: Backup, index: str = "") -> ArchiveFacts | None:
         """Return what the bytes of a backup should be, from the ledger, else from its manifest.

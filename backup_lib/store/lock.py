@@ -16,10 +16,12 @@ from pathlib import Path
 
 import msgspec
 
+from backup_lib.clock import now
 from backup_lib.errors import StoreError, StoreHeldError, printable, translated
+from backup_lib.filesystem import open_regular
 from backup_lib.store.layout import LOCK
 
-__all__ = ["hold", "now"]
+__all__ = ["hold"]
 
 _PATIENCE = 2.0  # seconds
 _PAUSE = 0.05  # seconds
@@ -34,21 +36,18 @@ class _Holder(msgspec.Struct, frozen=True):
     since: str
 
 
-def now() -> str:
-    """Return the present moment, ``YYYY-MM-DDTHH:MM:SSZ``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-
-
 @contextmanager
-def hold(store: Path, shared: bool, doing: str) -> Iterator[None]:
+def hold(store: Path, shared: bool, doing: str, makes: bool = True) -> Iterator[None]:
     """Hold the store while the body runs: alone, or `shared` with other readers.
 
-    Waits two seconds at most. A store that cannot be written is read without a lock where it has none.
+    Waits two seconds at most. Without ``.lock``, a reader makes one if it `makes` any and may write there;
+    else it reads without a lock.
 
-    Raises `StoreHeldError` naming who holds it, `StoreError` where it cannot be locked.
+    Raises `StoreHeldError` naming who holds it, `StoreError` if it cannot be locked.
     """
-    with translated(StoreError, "locking the store", "check that it is there and may be written", store):
-        fd = _locked(store / LOCK, shared)
+    advice = "check that it is there, may be written, and that .lock in it is a plain file"
+    with translated(StoreError, "locking the store", advice, store):
+        fd = _locked(store / LOCK, shared, makes)
     if fd is None:
         yield
         return
@@ -62,10 +61,10 @@ def hold(store: Path, shared: bool, doing: str) -> Iterator[None]:
         os.close(fd)
 
 
-def _locked(path: Path, shared: bool) -> int | None:
+def _locked(path: Path, shared: bool, makes: bool) -> int | None:
     deadline = time.monotonic() + _PATIENCE
     while True:
-        fd = _opened(path, shared)
+        fd = _opened(path, shared, makes)
         if fd is None:
             return None
         try:
@@ -82,14 +81,15 @@ def _locked(path: Path, shared: bool) -> int | None:
         time.sleep(_PAUSE)
 
 
-def _opened(path: Path, shared: bool) -> int | None:
-    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+def _opened(path: Path, shared: bool, makes: bool) -> int | None:
     if not shared:
-        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+        return open_regular(path, os.O_RDWR | os.O_CREAT)
     with suppress(FileNotFoundError):
-        return os.open(path, flags | os.O_RDONLY)
+        return open_regular(path)
+    if not makes:
+        return None
     try:
-        return os.open(path, flags | os.O_RDONLY | os.O_CREAT, 0o600)
+        return open_regular(path, os.O_RDONLY | os.O_CREAT)
     except FileNotFoundError:
         return None
     except OSError as error:

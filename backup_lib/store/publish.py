@@ -4,12 +4,13 @@ A release: the archive and its manifest are written under temporary names and ma
 gets its name, then the manifest gets its own. That rename is the commit point; ledger and link follow,
 now or by recovery.
 A daily backup has no manifest: the ledger knows it, as proved, before it takes the place of the old one.
+What is not ours where one of these goes is moved aside before, and put back if nothing is published.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,9 @@ from typing import BinaryIO
 from msgspec.structs import replace
 
 from backup_lib import filesystem
+from backup_lib.clock import Instant, now
 from backup_lib.errors import SettingsError, StoreError
-from backup_lib.model import Entry, Header, Summary
+from backup_lib.model import Entry, Format, Header, Summary
 from backup_lib.store import ledger
 from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder
 from backup_lib.store.layout import (
@@ -36,8 +38,8 @@ from backup_lib.store.layout import (
 )
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import scan
-from backup_lib.store.lock import now
 from backup_lib.store.manifest import ArchiveFacts, Facts, facts_of, format_manifest, listed
+from backup_lib.store.theirs import Describe, bring_back, is_as_published, is_our_manifest, move_aside
 
 __all__ = [
     "DailyDraft",
@@ -48,6 +50,7 @@ __all__ = [
     "new_release",
     "point_latest",
     "publication",
+    "refuse_names",
 ]
 
 
@@ -70,14 +73,13 @@ class Draft:
 
     store: Path
     header: Header
+    made: Instant
     archive: str
     """Path below the store that it will have."""
     file: BinaryIO
     """Unbuffered and for writing only: a call may write less than it was given."""
     path: Path
     """Where it lies for now."""
-    releasing: bool = False
-    """Whether a release makes it: the ledger says so before it is published."""
 
     @property
     def name(self) -> str:
@@ -89,6 +91,11 @@ class Draft:
         archive = ArchiveFacts(self.name, written.size, written.sha256, written.index)
         return facts_of(self.header, written.summary, archive)
 
+    def publication(self, written: Written) -> Record:
+        """Return the record of publishing this archive."""
+        record = publication(self.archive, self.facts(written))
+        return replace(record, created=self.made.utc, offset=self.made.offset)
+
     def settle(self, written: Written) -> None:
         """Make the bytes last; raises `StoreError` where there are not as many as were written."""
         size = os.fstat(self.file.fileno()).st_size
@@ -99,27 +106,32 @@ class Draft:
         os.fsync(self.file.fileno())
 
 
+@dataclass(frozen=True, slots=True)
 class ReleaseDraft(Draft):
     """A release backup being written."""
 
-    __slots__ = ()
+    describe: Describe
+    releasing: bool
+    """Whether a release makes it: the ledger says so before it is published."""
 
-    def commit(self, written: Written, entries: Iterable[Entry]) -> None:
+    def commit(self, written: Written, entries: Iterable[Entry]) -> str:
         """Publish it, unproved, with a manifest that lists the files among `entries`.
 
+        Returns the path below the store of a manifest of somebody else that was moved aside for it, or "".
         Raises `StoreError`; then nothing was published, unless the message says so.
         """
-        facts = self.facts(written)
+        record = self.publication(written)
         with guarded(self.store, "publishing the backup"):
             self.settle(written)
             if self.releasing:
-                ledger.append(self.store, replace(publication(self.archive, facts), act="release"))
-            _publish(self, facts, entries)
+                ledger.append(self.store, replace(record, act="release"))
+            aside = _publish(self, self.facts(written), entries)
         done = "the backup is published, but recording that"
         with guarded(self.store, done, "the next backup or clean makes up for it"):
             filesystem.sync_folder(self.path.parent)
-            ledger.append(self.store, publication(self.archive, facts))
+            ledger.append(self.store, record)
             point_latest(self.path.parent, ledger.read(self.store))
+        return aside
 
 
 class DailyDraft(Draft):
@@ -127,23 +139,29 @@ class DailyDraft(Draft):
 
     __slots__ = ()
 
-    def commit(self, written: Written, proof: Record) -> None:
+    def commit(self, written: Written, proof: Record) -> str:
         """Put it, proved by `proof` while it still had its temporary name, in the place of the old one.
 
+        Returns the path below the store of what somebody else had put there and was moved aside, or "".
         Raises `StoreError`; then the old one stands.
         """
         with guarded(self.store, "publishing the backup", "the backup of before stands"):
             self.settle(written)
             filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
-            recorded = False
-            try:
-                ledger.append(self.store, publication(self.archive, self.facts(written)), proof)
-                recorded = True
-                os.replace(self.path, self.store / self.archive)
-            except BaseException:
-                self._retract(recorded)
-                raise
+            with _way_made(self.store, self.archive, None, self._is_free) as aside:
+                recorded = False
+                try:
+                    ledger.append(self.store, self.publication(written), proof)
+                    recorded = True
+                    os.replace(self.path, self.store / self.archive)
+                except BaseException:
+                    self._retract(recorded)
+                    raise
             filesystem.sync_folder(self.store)
+        return aside
+
+    def _is_free(self) -> bool:
+        return is_as_published(self.store, self.archive, ledger.read(self.store))
 
     def _retract(self, recorded: bool) -> None:
         """Where there was none before, let the ledger not say that there is one now.
@@ -157,49 +175,71 @@ class DailyDraft(Draft):
 
 
 @contextmanager
-def new_release(store: Path, header: Header, releasing: bool) -> Iterator[ReleaseDraft]:
+def _way_made(store: Path, name: str, version: str | None, is_free: Callable[[], bool]) -> Iterator[str]:
+    """Move what stands at `name` below the store aside, unless it is ours to replace.
+
+    Yields its new path below the store, or "". If the body fails, it is put back.
+    """
+    aside = "" if not os.path.lexists(store / name) or is_free() else move_aside(store, name, version)
+    try:
+        yield aside
+    except BaseException:
+        with suppress(OSError):
+            bring_back(store, name, aside)
+        raise
+
+
+def refuse_names(header: Header, made: Instant) -> None:
+    """Refuse a backup that can have no name in a store; raises `SettingsError`."""
+    if header.version is None:
+        daily_name(made.day, header.format)
+    else:
+        archive_name(header.project, header.version, stamp_of(made.utc), header.format)
+
+
+@contextmanager
+def new_release(
+    store: Path, header: Header, made: Instant, describe: Describe, releasing: bool
+) -> Iterator[ReleaseDraft]:
     """Open a new archive in the folder of the version; the store must be held alone.
 
-    Where it is `releasing`, the ledger says so before the archive is published.
+    If it is `releasing`, the ledger says so before the archive is published.
 
-    Raises `SettingsError` where it has no version or no usable name, `StoreError` where the store fails.
+    Raises `SettingsError` if it has no version or no usable name, `StoreError` if the store fails.
     """
     if header.version is None:
         raise SettingsError("a release backup needs a version; say --version 1.1.0")
     folder = store / version_folder(header.version)
     with guarded(store, "writing the backup"), _kept_folder(folder):
-        name = _free_name(folder, header, header.version)
+        name = _free_name(folder, header, header.version, stamp_of(made.utc))
         with new_file(folder, name) as (file, path):
-            yield ReleaseDraft(store, header, f"{folder.name}/{name}", file, path, releasing)
+            archive = f"{folder.name}/{name}"
+            yield ReleaseDraft(store, header, made, archive, file, path, describe, releasing)
 
 
 @contextmanager
-def new_daily(store: Path, header: Header) -> Iterator[DailyDraft]:
-    """Open a new archive for the day on which `header` was made; the store must be held alone.
+def new_daily(store: Path, header: Header, made: Instant) -> Iterator[DailyDraft]:
+    """Open a new archive for the local day on which it is `made`; the store must be held alone.
 
-    Raises `StoreError` where the store fails, and where the backup of a past day would be lost.
+    Raises `SettingsError` if the day has no name, `StoreError` if the store fails.
     """
-    stamp_of(header.created)
-    name = daily_name(header.created[:10], header.format)
     with guarded(store, "writing the backup"):
-        _refuse_past_day(store, name)
+        name = _name_of_day(ledger.read(store), made, header.format)
         with new_file(store, name) as (file, path):
-            yield DailyDraft(store, header, name, file, path)
+            yield DailyDraft(store, header, made, name, file, path)
 
 
-def _refuse_past_day(store: Path, name: str) -> None:
-    """Refuse to replace a daily backup once that of another day came after it: a clock is wrong, or was."""
-    if not os.path.lexists(store / name):
-        return
-    book = ledger.read(store)
-    order = book.last_publish_order(name)
-    for other in book.standing():
-        is_daily = parse_daily_name(other) is not None
-        if is_daily and other[:10] != name[:10] and book.last_publish_order(other) > order:
-            raise StoreError(
-                f"{name} is there, and {other} was made after it, so the clock is wrong or was then; "
-                f"set it right, or move {name} away"
-            )
+def _name_of_day(book: Ledger, made: Instant, format: Format) -> str:
+    """Return the name of the newest daily backup if it is of that day and not from later, else a new one.
+
+    So a clock that went back, another time zone or a flight west replaces no backup of another moment.
+    """
+    days = [(name, parts) for name in book.standing() if (parts := parse_daily_name(name))]
+    of_day = [(name, parts) for name, parts in days if (parts.date, parts.format) == (made.day, format)]
+    newest = max((name for name, _ in days), key=book.last_publish_order, default="")
+    if newest in dict(of_day) and book.published(newest)[-1].created <= made.utc:
+        return newest
+    return daily_name(made.day, format, 1 + max((parts.number for _, parts in of_day), default=0))
 
 
 @contextmanager
@@ -213,9 +253,9 @@ def _kept_folder(folder: Path) -> Iterator[None]:
             os.rmdir(folder)
 
 
-def _free_name(folder: Path, header: Header, version: str) -> str:
+def _free_name(folder: Path, header: Header, version: str, stamp: str) -> str:
     """Look for a name that no backup has or had; nobody takes it meanwhile, as the store is held."""
-    stamp, book = stamp_of(header.created), ledger.read(folder.parent)
+    book = ledger.read(folder.parent)
     while True:
         name = archive_name(header.project, version, stamp, header.format)
         if not os.path.lexists(folder / name) and not book.published(f"{folder.name}/{name}"):
@@ -223,21 +263,28 @@ def _free_name(folder: Path, header: Header, version: str) -> str:
         stamp = next_stamp(stamp)
 
 
-def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> None:
+def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> str:
+    """Give archive and manifest their names; return the path of what was moved aside for it, or ""."""
     folder = draft.path.parent
+
+    def is_free() -> bool:
+        return is_our_manifest(folder, ledger.read(draft.store), draft.describe)
+
     with open_folder(folder) as fd, new_file(folder, MANIFEST) as (file, manifest):
         for part in _joined(format_manifest(facts, listed(facts.project, entries))):
             _write_whole(file, part)
         os.fsync(file.fileno())
         filesystem.sync_folder(fd)
-        try:
-            filesystem.rename_new(draft.path.name, draft.name, fd)
-            filesystem.sync_folder(fd)
-            os.replace(manifest, folder / MANIFEST)
-        except BaseException:
-            if os.path.lexists(manifest) and not os.path.lexists(draft.path):
-                discard(folder / draft.name)
-            raise
+        with _way_made(draft.store, f"{folder.name}/{MANIFEST}", facts.version, is_free) as aside:
+            try:
+                filesystem.rename_new(draft.path.name, draft.name, fd)
+                filesystem.sync_folder(fd)
+                os.replace(manifest, folder / MANIFEST)
+            except BaseException:
+                if os.path.lexists(manifest) and not os.path.lexists(draft.path):
+                    discard(folder / draft.name)
+                raise
+    return aside
 
 
 def _joined(lines: Iterable[bytes], size: int = 1 << 18) -> Iterator[bytes]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from backup_lib import filesystem
+from backup_lib.clock import now
 from backup_lib.store import ledger
 from backup_lib.store.disk import discard, is_file
 from backup_lib.store.layout import (
@@ -20,75 +20,84 @@ from backup_lib.store.layout import (
 )
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Folder, folders, read_facts, scan
-from backup_lib.store.lock import now
 from backup_lib.store.manifest import Facts
 from backup_lib.store.publish import point_latest, publication
+from backup_lib.store.theirs import Describe, is_as_published, is_our_manifest, move_aside, sha256_of
 
 __all__ = ["recover", "remove"]
 
 
-def remove(store: Path, archives: Iterable[str]) -> None:
-    """Delete archives by their paths below the store.
+def remove(store: Path, archives: Iterable[str], describe: Describe) -> None:
+    """Delete archives of ours by their paths below the store, and the manifests that name them.
 
-    The intent is written first, so that the next run goes on where a crash cut it short.
+    The caller has seen that each is what was published here, or is gone already. The intent is written first:
+    after it, what a manifest names may be gone.
 
     Raises `OSError`.
     """
     doomed = tuple(archives)
+    book = ledger.read(store)
     if doomed:
-        ledger.append(store, *(Record(time=now(), act="remove", archive=archive) for archive in doomed))
+        ledger.append(store, *(_intent(book, archive) for archive in doomed))
     for archive in doomed:
-        _erase(store, archive)
+        path = store / archive
+        if _is_in_place(store, archive):
+            _unlink(path)
+            filesystem.sync_folder(path.parent)
+        _finish_removal(store, archive, describe)
 
 
-def _erase(store: Path, archive: str) -> None:
-    path = store / archive
-    if path.parent == store and is_archive_path(archive):
-        _unlink(path)
-        filesystem.sync_folder(store)
-    elif is_archive_path(archive) and path.parent.is_dir() and not path.parent.is_symlink():
-        _erase_from(path.parent, path.name)
-        _tidy(path.parent, ledger.read(store))
+def _intent(book: Ledger, archive: str) -> Record:
+    published = book.published(archive)
+    digest = published[-1].sha256 if published else ""
+    return Record(time=now(), act="remove", archive=archive, sha256=digest)
+
+
+def _is_in_place(store: Path, archive: str) -> bool:
+    """Report whether a path leads to where archives stand, and through no link."""
+    folder = (store / archive).parent
+    return is_archive_path(archive) and folder.is_dir() and (folder == store or not folder.is_symlink())
+
+
+def _finish_removal(store: Path, archive: str, describe: Describe) -> None:
+    """Delete the manifest of an archive that is gone; if it says more than we wrote, move it aside."""
+    folder = (store / archive).parent
+    if folder != store and _is_in_place(store, archive):
+        book = ledger.read(store)
+        held = scan(folder, f"{folder.name}/")
+        if held.named() == archive:
+            if is_our_manifest(folder, book, describe):
+                _unlink(folder / MANIFEST)
+                filesystem.sync_folder(folder)
+            else:
+                move_aside(store, f"{folder.name}/{MANIFEST}", held.facts.version if held.facts else None)
+        _tidy(folder, book)
         filesystem.sync_folder(store)
     ledger.append(store, Record(time=now(), act="removed", archive=archive))
 
 
-def _erase_from(folder: Path, name: str) -> None:
-    """Delete the manifest first: an archive without one is no backup, but one without an archive is a lie."""
-    held = scan(folder, f"{folder.name}/")
-    if (held.facts and held.facts.archive == name) or not held.archives.keys() - {name}:
-        _unlink(folder / MANIFEST)
-        filesystem.sync_folder(folder)
-    _unlink(folder / name)
-    filesystem.sync_folder(folder)
-
-
-class _CannotDeleteError(OSError):
-    """A file stays."""
-
-
 def _unlink(path: Path) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise _CannotDeleteError(error.errno, error.strerror, error.filename) from error
 
 
-def recover(store: Path) -> None:
-    """Finish removals and publishings that a crash cut short, and sweep what else it left.
+def recover(store: Path, describe: Describe) -> None:
+    """Finish publishings that a crash cut short, and removals whose archive is gone; sweep what else it left.
+
+    No line of a ledger deletes an archive: one whose removal was begun and not done stays a backup.
 
     Raises `OSError`.
     """
     book = ledger.read(store)
     for archive in book.being_removed():
-        with suppress(_CannotDeleteError):  # it must not stand in the way of a new backup
-            _erase(store, archive)
-    top, *versions = folders(store)
+        if os.path.lexists(store / archive):
+            ledger.append(store, Record(time=now(), act="kept", archive=archive))
+        else:
+            _finish_removal(store, archive, describe)
+    top, *versions = folders(store, book)
     _finish_daily(top, book)
     for folder in versions:
-        _finish_release(folder, book)
+        _finish_release(folder, book, describe)
     _record_unknown(store, book)
     book = ledger.read(store)
     for folder in versions:
@@ -101,25 +110,25 @@ def _finish_daily(top: Folder, book: Ledger) -> None:
         name = partial_of(partial) or ""
         known = book.published(name) if parse_daily_name(name) and book.stands(name) else ()
         path = top.path / partial
-        if known and is_file(path, known[-1].size) and _sha256(path) == known[-1].sha256:
+        if known and is_file(path, known[-1].size) and sha256_of(path) == known[-1].sha256:
+            if os.path.lexists(top.path / name) and not is_as_published(top.path, name, book):
+                move_aside(top.path, name)
             os.replace(path, top.path / name)
             filesystem.sync_folder(top.path)
         else:
             discard(path)
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _finish_release(folder: Folder, book: Ledger) -> None:
+def _finish_release(folder: Folder, book: Ledger, describe: Describe) -> None:
     """Commit a whole manifest whose archive has its name already; sweep the other temporary files."""
     for partial in folder.partials:
         path = folder.path / partial
         facts = read_facts(path, whole=True) if partial_of(partial) == MANIFEST else None
         if facts and _is_there(folder, facts) and not book.stands(folder.prefix + facts.archive):
-            os.replace(path, folder.path / MANIFEST)
+            manifest = folder.path / MANIFEST
+            if os.path.lexists(manifest) and not is_our_manifest(folder.path, book, describe):
+                move_aside(folder.path.parent, folder.prefix + MANIFEST, facts.version)
+            os.replace(path, manifest)
             filesystem.sync_folder(folder.path)
         else:
             discard(path)
@@ -138,7 +147,7 @@ def _record_unknown(store: Path, book: Ledger) -> None:
     """
     unknown = [
         (folder.facts.created, folder.prefix + folder.facts.archive, folder.facts)
-        for folder in folders(store)
+        for folder in folders(store, book)
         if folder.facts and _is_there(folder, folder.facts) and not book.stands(folder.named() or "")
     ]
     if unknown:

@@ -119,7 +119,7 @@ class Bench:
         """Let the template be what a killed command leaves of it; return the calls it had made."""
         scene = self._workshop.reset(self._template)
         _, calls = self._recorded(crash.arguments)
-        path = str(scene.store / crash.path.format(today=time.strftime("%Y-%m-%d", time.gmtime())))
+        path = str(scene.store / crash.path.format(today=time.strftime("%Y-%m-%d")))
         made = calls[: crash.place(calls, path)]
         self._workshop.reset(self._template)
         put(left(self._origin, steps_of(made, scene.folder, self._origin), {}), self._origin, scene.folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 from invoke import Program
 
 import tasks
+from backup_lib import clock
 
 __all__ = ["Outcome", "Scene", "Workshop", "moment"]
 
@@ -181,8 +182,9 @@ def _without_caches(_folder: str, names: list[str]) -> list[str]:
 @contextmanager
 def moment(seconds: int) -> Iterator[None]:
     """Let backups that are made in this process bear the time `seconds` since 1970."""
-    os.environ["SOURCE_DATE_EPOCH"] = str(seconds)
+    real = clock._seconds
+    clock._seconds = lambda: seconds
     try:
         yield
     finally:
-        del os.environ["SOURCE_DATE_EPOCH"]
+        clock._seconds = real

@@ -17,15 +17,17 @@ from typing import Any
 import pytest
 
 from backup_lib import filesystem
+from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, StoreHeldError
 from backup_lib.model import Counts, Entry, Header, Summary
-from backup_lib.store import layout, ledger, lock
+from backup_lib.store import layout, ledger, listing, lock
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.local import LocalStore, open_store
 from backup_lib.store.publish import Written
 
 TIME = "2026-11-22T21:45:00Z"
+NOW = Instant(TIME, "+00:00", TIME[:10])
 
 
 def header(version: str | None = "1.0.0", created: str = TIME, **more: Any) -> Header:
@@ -56,9 +58,15 @@ def proof(archive: str, content: bytes) -> Record:
     return Record(time=TIME, act="prove", archive=archive, sha256=digest, depth="full", result="sound")
 
 
+def at(of: Header) -> Instant:
+    """Return the moment at which a header was made, in UTC."""
+    return Instant(of.created, "+00:00", of.created[:10])
+
+
 def release(store: LocalStore, content: bytes, of: Header | None = None) -> str:
     """Publish a release backup."""
-    with store.writing("a test"), store.new_release(of or header()) as draft:
+    of = of or header()
+    with store.writing("a test"), store.new_release(of, at(of)) as draft:
         draft.file.write(content)
         draft.commit(written(content), entries(content))
     return draft.archive
@@ -66,7 +74,7 @@ def release(store: LocalStore, content: bytes, of: Header | None = None) -> str:
 
 def release_failing(store: LocalStore, error: BaseException) -> None:
     """Fail in the middle of a release backup."""
-    with store.writing("a test"), store.new_release(header()) as draft:
+    with store.writing("a test"), store.new_release(header(), NOW) as draft:
         draft.file.write(b"half")
         assert draft.path.read_bytes() == b"half"
         assert not {draft.archive} & set(names(store))
@@ -75,7 +83,8 @@ def release_failing(store: LocalStore, error: BaseException) -> None:
 
 def daily(store: LocalStore, content: bytes, of: Header | None = None) -> str:
     """Publish a daily backup."""
-    with store.writing("a test"), store.new_daily(of or header(None)) as draft:
+    of = of or header(None)
+    with store.writing("a test"), store.new_daily(of, at(of)) as draft:
         draft.file.write(content)
         draft.commit(written(content), proof(draft.archive, content))
     return draft.archive
@@ -132,8 +141,80 @@ def test_a_store_may_be_a_link_or_elsewhere(tmp_path: Path) -> None:
     store = open_store("backups", tmp_path / "root")
     assert store.path == tmp_path / "disk"
     assert open_store(tmp_path / "disk", tmp_path / "root") == store
-    release(store, b"one")
+    assert store.is_outside
+    release(replace(store, is_new=True), b"one")
     assert names(open_store("../disk", tmp_path / "root")) == names(store) != []
+    release(store, b"two", header("1.1.0"))
+
+
+@pytest.mark.parametrize("where", ["../disk", "../disk/deeper", "link", "link/deeper", "root-of-all"])
+def test_outside_the_project_a_store_is_made_only_if_one_is_wanted(tmp_path: Path, where: str) -> None:
+    """A disk that is not mounted is not filled in its stead: nothing at all is made."""
+    root = tmp_path / "root"
+    (tmp_path / "disk").mkdir()
+    root.mkdir()
+    (root / "link").symlink_to("../disk")
+    (root / "root-of-all").symlink_to("/")
+    store = open_store(where, root)
+    with pytest.raises(
+        StoreError, match=r"holds no ledger\.jsonl, so it is no store; mount the disk, or make"
+    ):
+        release(store, b"1")
+    assert os.listdir(tmp_path / "disk") == []
+    if where != "root-of-all":
+        release(replace(store, is_new=True), b"1")
+        assert len(names(store)) == 1
+
+
+@pytest.mark.parametrize("where", ["dangling", "dangling/deeper", "loop", "../far/dangling"])
+def test_a_link_that_leads_nowhere_is_refused(tmp_path: Path, where: str) -> None:
+    """The disk behind it is not there: no folder is made in its place, also if one is wanted."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "loop").symlink_to("loop")
+    (tmp_path / "far").mkdir()
+    for link in (root / "dangling", tmp_path / "far" / "dangling"):
+        link.symlink_to(tmp_path / "gone")
+    with pytest.raises(StoreError, match=r"is a link to .*, which is not there; mount the disk"):
+        open_store(where, root, is_new=True)
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("held", ["letter", "sub/letter", "ledger.txt", "v1.0"])
+def test_a_folder_that_holds_other_things_becomes_no_store(tmp_path: Path, held: str) -> None:
+    """What is in a store is not backed up, so nobody's folder becomes one; a lock makes none of it."""
+    folder = tmp_path / "backups"
+    (folder / held).parent.mkdir(parents=True)
+    (folder / held).write_text("mine")
+    store = open_store("backups", tmp_path, is_new=True)
+    for _ in range(2):
+        with store.reading("a test"):
+            pass
+        with pytest.raises(StoreError, match="holds other things"):
+            release(store, b"1")
+        (folder / ".lock").touch()
+
+
+@pytest.mark.parametrize(
+    "held", ["README.md", ".keep", "lost+found", "old.tar.gz", "v0.9.0", "2020-01-01.tgz"]
+)
+def test_a_folder_with_older_backups_or_next_to_nothing_becomes_a_store(tmp_path: Path, held: str) -> None:
+    """A team that moves here has its archives there already."""
+    (tmp_path / "backups" / held).mkdir(parents=True)
+    (tmp_path / "backups" / "notes.tar").write_bytes(b"theirs")
+    store = open_store("backups", tmp_path)
+    release(store, b"1")
+    assert (tmp_path / "backups" / held).exists()
+
+
+def test_readers_leave_nothing_in_what_is_no_store(store: LocalStore) -> None:
+    """Neither a lock nor a ledger: both would make the next writer take it for one."""
+    store.path.mkdir()
+    (store.path / "letter").write_text("mine")
+    with store.reading("a test"):
+        assert store.backups() == []
+    assert store.record(proof("x", b"")) == f"{store.path} holds no ledger"
+    assert os.listdir(store.path) == ["letter"]
 
 
 # --- publishing
@@ -208,18 +289,21 @@ def test_an_archive_not_committed_is_gone(store: LocalStore) -> None:
     for error in (ValueError(), KeyboardInterrupt()):
         with pytest.raises(type(error)):
             release_failing(store, error)
-        assert sorted(os.listdir(store.path)) == [".lock"]
-    with store.writing("a test"), store.new_daily(header(None)):
+        assert sorted(os.listdir(store.path)) == [".lock", "ledger.jsonl"]
+    with store.writing("a test"), store.new_daily(header(None), NOW):
         pass
-    assert sorted(os.listdir(store.path)) == [".lock"]
+    assert sorted(os.listdir(store.path)) == [".lock", "ledger.jsonl"]
 
 
 def test_a_release_has_a_version(store: LocalStore) -> None:
     """One clear line says what is missing."""
     with store.writing("a test"):
-        with pytest.raises(SettingsError, match="needs a version"), store.new_release(header(None)):
+        with pytest.raises(SettingsError, match="needs a version"), store.new_release(header(None), NOW):
             pass
-        with pytest.raises(SettingsError, match="not a semantic version"), store.new_release(header("../x")):
+        with (
+            pytest.raises(SettingsError, match="not a semantic version"),
+            store.new_release(header("../x"), NOW),
+        ):
             pass
 
 
@@ -227,14 +311,14 @@ def test_a_release_has_a_version(store: LocalStore) -> None:
 def test_a_moment_that_no_name_can_hold(store: LocalStore, version: str | None) -> None:
     """A clock beyond the year 9999 is told of before anything is written."""
     of = header(version, created="10000-01-01T00:00:00Z")
-    with store.writing("a test"), pytest.raises(SettingsError, match="not a moment in UTC"):
-        (store.new_release if version else store.new_daily)(of).__enter__()
-    assert os.listdir(store.path) == [".lock"]
+    with store.writing("a test"), pytest.raises(SettingsError, match="not a (moment|date)"):
+        (store.new_release if version else store.new_daily)(of, at(of)).__enter__()
+    assert sorted(os.listdir(store.path)) == [".lock", "ledger.jsonl"]
 
 
 def test_bytes_that_did_not_reach_the_disk_are_noticed(store: LocalStore) -> None:
     """The size on disk has to be the one that was written."""
-    with store.writing("a test"), store.new_release(header()) as draft:
+    with store.writing("a test"), store.new_release(header(), NOW) as draft:
         draft.file.write(b"12")
         with pytest.raises(StoreError, match=r"5 bytes were written to .* but it has 2"):
             draft.commit(written(b"12345"), entries(b"12345"))
@@ -277,14 +361,14 @@ def test_nothing_is_claimed_of_a_manifest_that_cannot_be_read(store: LocalStore)
     manifest.unlink()
     assert store.expected(backup) is None
     manifest.symlink_to(manifest.name)
-    with pytest.raises(DamageError, match=r"MANIFEST\.txt cannot be read: Too many levels"):
+    with pytest.raises(DamageError, match=r"MANIFEST\.txt cannot be read: it is a symbolic link"):
         store.expected(backup)
 
 
 def test_a_large_manifest_is_written_in_pieces(store: LocalStore) -> None:
     """Every line arrives, also where the disk takes less than it is given."""
     many = [Entry(b"%05d" % number, "file", 0, bytes(32), b"", "") for number in range(5000)]
-    with store.writing("a test"), store.new_release(header()) as draft:
+    with store.writing("a test"), store.new_release(header(), NOW) as draft:
         known = Written(Summary(Counts(5000, 0, 5000, {})), 0, "", "")
         draft.commit(known, many)
     data = (store.path / "v1.0.0/MANIFEST.txt").read_bytes()
@@ -317,20 +401,39 @@ def test_a_daily_backup_takes_the_place_of_the_last_one_of_the_day(store: LocalS
     assert store.expected(backup, index="other") is None
 
 
-def test_a_wrong_clock_replaces_no_daily_backup_of_a_past_day(store: LocalStore) -> None:
-    """Once the backup of another day came after it, a daily backup stays, until it is moved away."""
+def test_no_clock_replaces_a_daily_backup_of_another_moment(store: LocalStore) -> None:
+    """Once that of another day came after it, or from a later moment, it stays: the new one gets a number."""
     first = daily(store, b"first")
     tomorrow = header(None, "2026-11-23T21:45:00Z")
     daily(store, b"second", tomorrow)
-    with pytest.raises(StoreError, match=f"{first} is there, and 2026-11-23.tar.gz was made after it"):
-        daily(store, b"third")
+    assert daily(store, b"third") == "2026-11-22-2.tar.gz"
+    assert daily(store, b"third again") == "2026-11-22-2.tar.gz"
+    assert daily(store, b"before", header(None, "2026-11-22T21:44:59Z")) == "2026-11-22-3.tar.gz"
     assert (store.path / first).read_bytes() == b"first"
-    daily(store, b"third", tomorrow)
-    (store.path / first).rename(store.path / "old")
-    daily(store, b"fourth")
-    daily(store, b"fifth", header(None, format="zst"))
-    assert daily(store, b"sixth") == first
-    assert (store.path / first).read_bytes() == b"sixth"
+    assert (store.path / "2026-11-22-2.tar.gz").read_bytes() == b"third again"
+    assert daily(store, b"fourth", tomorrow) == "2026-11-23-2.tar.gz"
+    assert store.find("2026-11-22").name == "2026-11-22-3.tar.gz"
+    assert store.find("2026-11-22-2").name == "2026-11-22-2.tar.gz"
+    assert names(store)[-1] == "2026-11-23-2.tar.gz"
+
+
+def test_the_day_is_that_of_the_place(store: LocalStore) -> None:
+    """The name bears the local day, the ledger the moment in UTC, and how far local time is from it."""
+    of = header(None, "2026-11-22T23:30:00Z")
+    with store.writing("a test"), store.new_daily(of, Instant(of.created, "+01:00", "2026-11-23")) as draft:
+        draft.file.write(b"1")
+        draft.commit(written(b"1"), proof(draft.archive, b"1"))
+    assert names(store) == ["2026-11-23.tar.gz"]
+    [record] = store.ledger().published("2026-11-23.tar.gz")
+    assert (record.created, record.offset) == ("2026-11-22T23:30:00Z", "+01:00")
+
+
+def test_a_publication_from_the_future_stops_no_daily_backup(store: LocalStore) -> None:
+    """Somebody's clock was ten years ahead, once: today's backups are made and replaced all the same."""
+    daily(store, b"2036", header(None, "2036-01-01T00:00:00Z"))
+    assert daily(store, b"1") == "2026-11-22.tar.gz"
+    assert daily(store, b"2") == "2026-11-22.tar.gz"
+    assert len(names(store)) == 2
 
 
 def test_a_name_is_never_used_again(store: LocalStore) -> None:
@@ -564,38 +667,41 @@ def test_the_other_backups_of_a_version_stay(store: LocalStore) -> None:
     assert expected.sha256 == hashlib.sha256(b"1").hexdigest()
 
 
-def test_a_plain_archive_named_goes_with_its_manifest_and_leaves_other_files(store: LocalStore) -> None:
-    """A folder that holds something of somebody else stays."""
-    folder = store.path / "v1.0.0"
-    folder.mkdir(parents=True)
-    for name in ("a.tar.gz", "MANIFEST.txt", "notes"):
-        (folder / name).write_bytes(b"x")
-    with store.writing("a test"):
-        store.remove(store.backups())
-    assert os.listdir(folder) == ["notes"]
-
-
 @pytest.mark.parametrize(
-    "archive", ["../precious.tar.gz", "vlink/precious.tar.gz", "v9/none.tar.gz", "README.md"]
+    "archive",
+    [
+        "../precious.tar.gz",
+        "vlink/precious.tar.gz",
+        "v9/none.tar.gz",
+        "README.md",
+        "theirs.tar.gz",
+        "v1/their.tgz",
+    ],
 )
-def test_a_forged_ledger_deletes_nothing_else(store: LocalStore, tmp_path: Path, archive: str) -> None:
-    """A removal is only finished on archives in the store's own folders."""
-    store.path.mkdir()
+@pytest.mark.parametrize("forged", ["nothing", "publication", "digest"])
+def test_no_line_of_a_ledger_deletes(store: LocalStore, tmp_path: Path, archive: str, forged: str) -> None:
+    """A removal that was begun is finished only for what is gone; what is there stays, whatever is written."""
+    release(store, b"1")
     (tmp_path / "precious.tar.gz").write_bytes(b"x")
-    (store.path / "README.md").write_bytes(b"x")
+    (store.path / "v1").mkdir()
+    for name in ("README.md", "theirs.tar.gz", "v1/their.tgz"):
+        (store.path / name).write_bytes(b"x")
     (store.path / "vlink").symlink_to(tmp_path)
-    assert store.record(Record(time=TIME, act="remove", archive=archive))
+    digest = hashlib.sha256(b"x").hexdigest() if forged == "digest" else ""
+    if forged != "nothing":
+        store.intend(Record(time=TIME, act="publish", archive=archive, size=1, sha256=digest))
+    store.intend(Record(time=TIME, act="remove", archive=archive, sha256=digest))
+    store.intend(Record(time=TIME, act="remove", archive=names(store)[0]))
     with store.writing("a test"):
         pass
     assert (tmp_path / "precious.tar.gz").exists()
-    assert (store.path / "README.md").exists()
+    assert all((store.path / name).exists() for name in ("README.md", "theirs.tar.gz", "v1/their.tgz"))
+    assert store.find("1.0.0").archive.read_bytes() == b"1"
     assert store.ledger().being_removed() == ()
 
 
-def test_what_cannot_be_deleted_does_not_stop_a_backup(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It stays unlisted, and is tried again each time."""
+def test_what_cannot_be_deleted_stays_a_backup(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is listed with its manifest, stops nothing, and the next removal tries again."""
     archive = release(store, b"1", header("0.9.0"))
     real = os.unlink
 
@@ -609,10 +715,180 @@ def test_what_cannot_be_deleted_does_not_stop_a_backup(
         with store.writing("a test"), pytest.raises(StoreError, match="removing backups failed"):
             store.remove(store.backups())
         made = release(store, b"2")
-        assert names(store) == [made]
+        assert names(store) == [archive, made]
+    with store.writing("a test"):
+        store.remove(store.backups()[:1])
+    assert names(store) == [made]
+    assert not (store.path / archive).parent.exists()
+
+
+# --- what others left
+
+
+THEIRS = {
+    "by hand": b"Backup of 1.0.0\nBuilt on the old server\n",
+    "sums only": b"00  a\n",
+    "empty": b"",
+    "broken": b"# Backup of demo v1.0.0\n# garbage\n",
+}
+
+
+@pytest.mark.parametrize("kind", THEIRS)
+def test_a_manifest_of_somebody_else_is_moved_aside(store: LocalStore, kind: str) -> None:
+    """It stays beside ours, byte for byte, and never over something."""
+    folder = store.path / "v1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "old.tar.gz").write_bytes(b"plain")
+    (folder / "MANIFEST.txt").write_bytes(THEIRS[kind])
+    (folder / "MANIFEST.theirs.txt").write_bytes(b"taken")
+    with store.writing("a test"), store.new_release(header(), NOW) as draft:
+        draft.file.write(b"1")
+        assert draft.commit(written(b"1"), entries(b"1")) == "v1.0.0/MANIFEST.theirs-2.txt"
+    assert (folder / "MANIFEST.theirs-2.txt").read_bytes() == THEIRS[kind]
+    assert (folder / "MANIFEST.theirs.txt").read_bytes() == b"taken"
+    assert (folder / "MANIFEST.txt").read_bytes().startswith(b"# Backup of demo v1.0.0\n# Project:")
+    release(store, b"2")
+    assert not (folder / "MANIFEST.theirs-3.txt").exists()  # ours gives way to ours
+
+
+@pytest.mark.parametrize("edit", ["added", "changed", "fact", "command"])
+def test_a_manifest_of_ours_that_a_person_edited_is_theirs(store: LocalStore, edit: str) -> None:
+    """A line that neither the archive nor the ledger confirms is somebody's: it is kept."""
+    manifest = store.path / release(store, b"1")
+    manifest = manifest.with_name("MANIFEST.txt")
+    text = manifest.read_text()
+    edited = {
+        "added": text + "see ticket 17\n",
+        "changed": text.replace("  demo/a\n", "  demo/b c\r\n"),
+        "fact": text.replace("# Commit:   3f2c\n", "# Commit:   beef\n"),
+        "command": text.replace("# Check:    ", "# Check:    ask Ann first, then "),
+    }[edit]
+    assert edited != text
+    manifest.write_text(edited)
+    release(store, b"2")
+    assert manifest.with_name("MANIFEST.theirs.txt").read_text() == edited
+    with store.writing("a test"):
+        store.remove(store.backups())
+    assert os.listdir(manifest.parent) == ["MANIFEST.theirs.txt"]
+    assert store.missing() == ()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "fifo"])
+def test_what_is_no_file_is_moved_aside_too(store: LocalStore, kind: str) -> None:
+    """Nothing foreign in the store stops a backup."""
+    folder = store.path / "v1.0.0"
+    folder.mkdir(parents=True)
+    for path in (folder / "MANIFEST.txt", store.path / "2026-11-22.tar.gz"):
+        {"folder": path.mkdir, "fifo": lambda path=path: os.mkfifo(path)}.get(
+            kind, lambda path=path: path.symlink_to("elsewhere")
+        )()
+    release(store, b"1")
+    daily(store, b"2")
+    assert os.path.lexists(folder / "MANIFEST.theirs.txt")
+    assert os.path.lexists(store.path / "2026-11-22.theirs.tar.gz")
+    assert len(names(store)) == 2 + (kind == "file")
+
+
+@pytest.mark.parametrize("case", ["unknown", "replaced", "without a ledger"])
+def test_a_daily_archive_of_another_script_is_moved_aside(store: LocalStore, case: str) -> None:
+    """Ours is what the ledger published under that name with that digest; all else stays beside."""
+    path = store.path / "2026-11-22.tar.gz"
+    if case == "unknown":
+        store.path.mkdir()
+    else:
+        daily(store, b"ours")
+    if case == "without a ledger":
+        (store.path / "ledger.jsonl").unlink()
+    path.write_bytes(b"theirs")
+    daily(store, b"new")
+    assert path.read_bytes() == b"new"
+    assert (store.path / "2026-11-22.theirs.tar.gz").read_bytes() == b"theirs"
+    daily(store, b"newer")
+    assert sorted(path.name for path in store.path.glob("2026*")) == [
+        "2026-11-22.tar.gz",
+        "2026-11-22.theirs.tar.gz",
+    ]
+
+
+def test_what_gave_way_is_put_back_if_nothing_is_published(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup that fails leaves the store as it was."""
+    folder = store.path / "v1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "MANIFEST.txt").write_bytes(b"theirs")
+    (store.path / "2026-11-22.tar.gz").write_bytes(b"theirs")
     with store.writing("a test"):
         pass
-    assert not (store.path / archive).exists()
+    real = os.replace
+
+    def refuse(old: Any, new: Any, **more: Any) -> None:
+        if os.path.basename(new) in ("MANIFEST.txt", "2026-11-22.tar.gz"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(old, new, **more)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    for make in (release, daily):
+        with pytest.raises(StoreError):
+            make(store, b"1")
+    assert os.listdir(folder) == ["MANIFEST.txt"]
+    assert (
+        (folder / "MANIFEST.txt").read_bytes() == (store.path / "2026-11-22.tar.gz").read_bytes() == b"theirs"
+    )
+
+
+@pytest.mark.parametrize("seconds", [1 << 60, -(1 << 60), 1 << 40])
+def test_a_time_beyond_the_calendar_stops_nothing(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    """Anybody can set one, where the file system holds it."""
+    release(store, b"1")
+    (store.path / "theirs.tar.gz").write_bytes(b"x")
+    real = listing._changed
+
+    def changed(status: os.stat_result) -> str:
+        return real(os.stat_result((*status[:8], seconds, status[9])))
+
+    monkeypatch.setattr(listing, "_changed", changed)
+    assert "theirs.tar.gz" in names(store)
+    assert [backup.created[:4] for backup in store.backups()][0] in ("0001", "1", "9999")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read any folder")
+def test_a_folder_of_others_that_may_not_be_read_stops_nothing(store: LocalStore) -> None:
+    """One that holds backups of ours is an error, though."""
+    release(store, b"1")
+    (store.path / "vault").mkdir(0)
+    release(store, b"2")
+    (store.path / "v1.0.0").chmod(0)
+    with pytest.raises(StoreError, match="Permission denied"):
+        store.backups()
+    (store.path / "v1.0.0").chmod(0o700)
+
+
+@pytest.mark.parametrize("name", ["ledger.jsonl", ".lock"])
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "hard link"])
+def test_a_file_of_the_store_is_what_it_must_be(
+    store: LocalStore, tmp_path: Path, name: str, kind: str
+) -> None:
+    """Nothing is waited for, written through or emptied; a reader is told, too."""
+    release(store, b"1")
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    path = store.path / name
+    path.unlink()
+    {
+        "link": lambda: path.symlink_to(victim),
+        "fifo": lambda: os.mkfifo(path),
+        "folder": path.mkdir,
+        "hard link": lambda: path.hardlink_to(victim),
+    }[kind]()
+    with pytest.raises(StoreError, match=f"{name}"):
+        release(store, b"2")
+    assert victim.read_text() == "precious"
+    if kind != "hard link":
+        with pytest.raises(StoreError, match=f"{name}"), store.reading("a test"):
+            store.backups()
 
 
 # --- locks and read-only stores
@@ -643,7 +919,7 @@ def test_a_read_only_store_takes_no_record_and_that_is_no_failure(
         return opened(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert not store.record(proof("x", b""))
+    assert store.record(proof("x", b"")) == "the store can only be read"
     with pytest.raises(StoreError, match=r"writing to the ledger failed: .*ledger\.jsonl$"):
         replace(store, releasing=True).record(proof("x", b""))
     with monkeypatch.context() as patched:
@@ -716,7 +992,7 @@ LEDGER = "sync ledger.jsonl"
 def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None:
     """Content before names, the archive before its manifest, both before the ledger; the link comes last."""
     release(store, b"before", header("0.9.0"))
-    with store.writing("a test"), watched(store) as done, store.new_release(header()) as draft:
+    with store.writing("a test"), watched(store) as done, store.new_release(header(), NOW) as draft:
         draft.file.write(b"new")
         done.clear()
         draft.commit(written(b"new"), entries(b"new"))
@@ -736,7 +1012,7 @@ def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None
 def test_each_step_of_a_daily_backup_lasts_before_the_next(store: LocalStore) -> None:
     """It is there under its temporary name before the ledger knows it, and then gets its own."""
     daily(store, b"morning")
-    with store.writing("a test"), watched(store) as done, store.new_daily(header(None)) as draft:
+    with store.writing("a test"), watched(store) as done, store.new_daily(header(None), NOW) as draft:
         draft.file.write(b"evening")
         draft.commit(written(b"evening"), proof(draft.archive, b"evening"))
     name = "2026-11-22.tar.gz"
@@ -751,7 +1027,7 @@ def test_each_step_of_a_removal_lasts_before_the_next(store: LocalStore) -> None
         store.remove(store.backups())
     assert done == [
         LEDGER,
-        *(f"delete {MANIFEST}", "sync v1.0.0", f"delete v1.0.0/{ONE}", "sync v1.0.0"),
+        *(f"delete v1.0.0/{ONE}", "sync v1.0.0", f"delete {MANIFEST}", "sync v1.0.0"),
         *(f"delete {LATEST}", "sync .", LEDGER),
         *("delete 2026-11-22.tar.gz", "sync .", LEDGER),
     ]
@@ -957,6 +1233,7 @@ def test_a_recovery_stopped_at_any_step_is_recovered_from() -> None:
         )
         doomed = Record(time=TIME, act="remove", archive="v1.0.0/demo_v1.0.0_20261122T214500Z.tar.gz")
         store.record(known, doomed)
+        (store.path / doomed.archive).unlink()  # as far as the removal came
         return store
 
     def again(store: LocalStore) -> None:
@@ -1013,7 +1290,7 @@ def test_a_publish_that_is_not_recorded_says_that_it_is_done(
 
 def test_nobody_takes_a_name_that_was_chosen(store: LocalStore) -> None:
     """Where another program does, its file stays and ours is not published."""
-    with store.writing("a test"), store.new_release(header()) as draft:
+    with store.writing("a test"), store.new_release(header(), NOW) as draft:
         draft.file.write(b"1")
         (store.path / draft.archive).write_bytes(b"theirs")
         with pytest.raises(StoreError, match="File exists"):
