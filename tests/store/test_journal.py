@@ -15,21 +15,24 @@ def act(what: str, version: str = "1.1.0", archive: str = "") -> Record:
 
 
 def test_it_holds_what_was_intended_until_all_was_taken_back(tmp_path: Path) -> None:
-    """Other versions and other acts do not count; what is intended after that begins another."""
+    """Other versions and acts do not count, nor what came before; what is intended after begins another."""
     first, archive, again = act("tag"), act("release", archive="v1.1.0/a.tar.gz"), act("note")
+    aside = act("aside", archive="v1.1.0/MANIFEST.txt")
     ledger.append(
-        tmp_path, first, act("tag", "1.0.0"), archive, act("publish"), act("undone", "1.0.0"), again
+        tmp_path,
+        *(aside, first, act("tag", "1.0.0"), archive, aside),
+        *(act("publish"), act("undone", "1.0.0"), again),
     )
     book = ledger.read(tmp_path)
-    assert journal_of(book, "1.1.0") == Journal((first,), (archive,), (again,), taken_back=False)
+    assert journal_of(book, "1.1.0") == Journal((first,), (archive,), (again,), (aside,), taken_back=False)
 
     ledger.append(tmp_path, act("undone"))
     past = journal_of(ledger.read(tmp_path), "1.1.0")
-    assert past == Journal((first,), (archive,), (again,), taken_back=True)
-    ledger.append(tmp_path, act("undone"), act("publish"))
+    assert past == Journal((first,), (archive,), (again,), (aside,), taken_back=True)
+    ledger.append(tmp_path, act("undone"), act("publish"), aside)
     assert journal_of(ledger.read(tmp_path), "1.1.0") == past
     ledger.append(tmp_path, again)
-    assert journal_of(ledger.read(tmp_path), "1.1.0") == Journal((), (), (again,), taken_back=False)
+    assert journal_of(ledger.read(tmp_path), "1.1.0") == Journal((), (), (again,), (), taken_back=False)
 
 
 def test_an_empty_ledger_has_an_empty_one(tmp_path: Path) -> None:

@@ -156,9 +156,7 @@ def test_outside_the_project_a_store_is_made_only_if_one_is_wanted(tmp_path: Pat
     (root / "link").symlink_to("../disk")
     (root / "root-of-all").symlink_to("/")
     store = open_store(where, root)
-    with pytest.raises(
-        StoreError, match=r"holds no ledger\.jsonl, so it is no store; mount the disk, or make"
-    ):
+    with pytest.raises(StoreError, match=r"holds no ledger\.jsonl, so it is no store; mount"):
         release(store, b"1")
     assert os.listdir(tmp_path / "disk") == []
     if where != "root-of-all":
@@ -196,7 +194,7 @@ def test_a_folder_that_holds_other_things_becomes_no_store(tmp_path: Path, held:
 
 
 @pytest.mark.parametrize(
-    "held", ["README.md", ".keep", "lost+found", "old.tar.gz", "v0.9.0", "2020-01-01.tgz"]
+    "held", ["README.md", ".keep", "lost+found", "old.tar.gz", "v0.9.0/a", "2020-01-01.tgz"]
 )
 def test_a_folder_with_older_backups_or_next_to_nothing_becomes_a_store(tmp_path: Path, held: str) -> None:
     """A team that moves here has its archives there already."""
@@ -311,7 +309,7 @@ def test_a_release_has_a_version(store: LocalStore) -> None:
 def test_a_moment_that_no_name_can_hold(store: LocalStore, version: str | None) -> None:
     """A clock beyond the year 9999 is told of before anything is written."""
     of = header(version, created="10000-01-01T00:00:00Z")
-    with store.writing("a test"), pytest.raises(SettingsError, match="not a (moment|date)"):
+    with store.writing("a test"), pytest.raises(SettingsError, match=r"not a (moment|date)"):
         (store.new_release if version else store.new_daily)(of, at(of)).__enter__()
     assert sorted(os.listdir(store.path)) == [".lock", "ledger.jsonl"]
 
@@ -680,7 +678,7 @@ def test_the_other_backups_of_a_version_stay(store: LocalStore) -> None:
 )
 @pytest.mark.parametrize("forged", ["nothing", "publication", "digest"])
 def test_no_line_of_a_ledger_deletes(store: LocalStore, tmp_path: Path, archive: str, forged: str) -> None:
-    """A removal that was begun is finished only for what is gone; what is there stays, whatever is written."""
+    """A removal that was begun is finished only for what is gone; what is there stays."""
     release(store, b"1")
     (tmp_path / "precious.tar.gz").write_bytes(b"x")
     (store.path / "v1").mkdir()
@@ -759,7 +757,7 @@ def test_a_manifest_of_ours_that_a_person_edited_is_theirs(store: LocalStore, ed
     text = manifest.read_text()
     edited = {
         "added": text + "see ticket 17\n",
-        "changed": text.replace("  demo/a\n", "  demo/b c\r\n"),
+        "changed": text.replace("  demo/a\n", " *demo/a\n"),
         "fact": text.replace("# Commit:   3f2c\n", "# Commit:   beef\n"),
         "command": text.replace("# Check:    ", "# Check:    ask Ann first, then "),
     }[edit]
@@ -851,7 +849,7 @@ def test_a_time_beyond_the_calendar_stops_nothing(
 
     monkeypatch.setattr(listing, "_changed", changed)
     assert "theirs.tar.gz" in names(store)
-    assert [backup.created[:4] for backup in store.backups()][0] in ("0001", "1", "9999")
+    assert store.backups()[0].created[:5] in ("1000-", "9999-")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read any folder")
