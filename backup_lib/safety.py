@@ -10,7 +10,8 @@ from itertools import chain, count
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.backup import Order, back_up, look
 from backup_lib.errors import DamageError, RestoreError, printable, translated
-from backup_lib.project.version import StatementError, parse_version, project_version
+from backup_lib.project.reading import StatementError
+from backup_lib.project.version import parse_version, project_version
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
