@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future
 from hashlib import file_digest, sha256
@@ -10,7 +11,7 @@ from pathlib import Path
 
 from backup_lib.archive.check import Listener
 from backup_lib.archive.reader import Reader
-from backup_lib.errors import DamageError, counted, printable
+from backup_lib.errors import DamageError, counted, shortened
 from backup_lib.filesystem import open_file
 from backup_lib.model import Entry, Header
 from backup_lib.project.git import Repository
@@ -30,6 +31,8 @@ __all__ = ["Agreement", "manifest_differences", "manifest_flaw"]
 
 _SHOWN_LINES = 3
 """Differing lines of a manifest that are told one by one."""
+_SHOWN = 150
+"""Bytes that are told of each."""
 
 
 class Agreement(Listener):
@@ -139,4 +142,4 @@ def _is_manifest(path: Path, facts: Facts, listed_files: bytes) -> bool:
 
 
 def _told(line: bytes | None) -> str:
-    return "nothing" if line is None else repr(printable(line.rstrip(b"\n")))
+    return "nothing" if line is None else repr(shortened(os.fsdecode(line.rstrip(b"\n")), _SHOWN))

@@ -17,6 +17,7 @@ A message is one line: what is wrong, where, and what to do.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -34,6 +35,8 @@ __all__ = [
     "named",
     "printable",
     "reason_of",
+    "shell_word",
+    "shortened",
     "translated",
 ]
 
@@ -108,7 +111,7 @@ def reason_of(cause: OSError, folder: str | os.PathLike[str] = "") -> str:
     """Return what the system says, and of which file; where that is not told whole, it is in `folder`."""
     name = cause.filename if cause.filename2 is None else cause.filename2  # what something was to become
     place = os.fspath(folder)
-    if name is None:
+    if name is None or isinstance(name, int):  # the number of an open file tells nobody anything
         where = printable(place)
     elif place and not os.path.isabs(os.fsdecode(name)):
         where = f"{printable(name)} in {printable(place)}"
@@ -118,9 +121,38 @@ def reason_of(cause: OSError, folder: str | os.PathLike[str] = "") -> str:
 
 
 def printable(name: bytes | str | os.PathLike[str]) -> str:
-    """Return a file name as one line of safe text: controls and broken UTF-8 are escaped."""
-    text = os.fsdecode(name) if not isinstance(name, int) else str(name)
+    """Return a file name as one line of safe text: controls and broken UTF-8 are escaped.
+
+    What was escaped before stays as it is.
+    """
+    text = os.fsdecode(name)
     return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text as one line of safe text of at most `most` bytes of UTF-8, at least 16.
+
+    Of a longer one the middle gives way to ``…``: the cause stands at its start, the advice at its end.
+    """
+    if len(text) > 2 * most:  # escaping makes it longer still
+        text = f"{text[:most]}…{text[-most:]}"
+    line = printable(text).encode()
+    if len(line) <= most:
+        return line.decode()
+    room = most - len("…".encode())
+    start, end = line[: room // 2], line[room // 2 - room :]
+    return f"{start.decode(errors='ignore')}…{end.decode(errors='ignore')}"
+
+
+def shell_word(text: str) -> str:
+    """Return one word of a command that a person pastes into a shell: printable, and the shell reads `text`.
+
+    Where quotes do not do, it is in the form ``$'…'`` of POSIX 2024, with octal escapes: of hexadecimal ones
+    shells differ in how many digits they take.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_shell_visible, text)) + "'"
 
 
 def counted(number: int, noun: str) -> str:
@@ -131,5 +163,20 @@ def counted(number: int, noun: str) -> str:
 def _visible(character: str) -> str:
     if character.isprintable():
         return character
-    raw = character.encode("utf-8", "surrogateescape")
-    return "".join(f"\\x{byte:02x}" for byte in raw)
+    return "".join(f"\\x{byte:02x}" for byte in _raw(character))
+
+
+def _shell_visible(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\{byte:03o}" for byte in _raw(character))
+
+
+def _raw(character: str) -> bytes:
+    """Return the bytes of a character; half of a surrogate pair, which JSON may hold, stands for no byte."""
+    try:
+        return character.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return character.encode("utf-8", "surrogatepass")

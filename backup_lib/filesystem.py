@@ -17,9 +17,11 @@ __all__ = [
     "DEEPEST",
     "OPEN_DIRECTORY",
     "PATH_LIMIT",
+    "SEE_FOLDER",
     "open_beneath",
     "open_file",
     "open_regular",
+    "read_regular",
     "remove_tree",
     "rename_new",
     "replace_file",
@@ -29,7 +31,7 @@ __all__ = [
 ]
 
 OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_SEE_FOLDER = OPEN_DIRECTORY | getattr(os, "O_PATH", 0)
+SEE_FOLDER = OPEN_DIRECTORY | getattr(os, "O_PATH", 0)
 """Opens also a folder that its mode closes to us."""
 
 DEEPEST = 2048
@@ -163,6 +165,29 @@ def open_file(path: Path) -> BufferedReader:
     return open(open_regular(path), "rb")
 
 
+def read_regular(fd: int, most: int) -> bytes:
+    """Read all of an open file, and close it.
+
+    Raises `OSError`: ``EISDIR`` for a folder, ``EINVAL`` for anything else that is no regular file,
+    ``EFBIG`` where it has more than `most` bytes; hardly more are read then.
+    """
+    try:
+        facts = os.fstat(fd)
+        if stat.S_ISDIR(facts.st_mode):
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(facts.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file")
+        content = b""
+        if facts.st_size <= most:
+            with open(fd, "rb", closefd=False) as file:
+                content = file.read(most + 1)  # it may grow meanwhile, and /proc tells no sizes
+        if max(facts.st_size, len(content)) > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes")
+        return content
+    finally:
+        os.close(fd)
+
+
 def remove_tree(path: Path) -> None:
     """Remove a folder of our own with all that is in it, as far as that can be done; no link is followed."""
     for _ in range(2):  # what failed once may not fail again
@@ -185,7 +210,7 @@ def _own_all(top: int) -> list[bytes]:
     folders = [b""]
     for folder in folders:
         with suppress(OSError):
-            seen = open_beneath(top, folder, _SEE_FOLDER)
+            seen = open_beneath(top, folder, SEE_FOLDER)
             try:
                 _own(seen)
                 folders += (folder + b"/" * bool(folder) + name for name in _folders_in(seen))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 
-from backup_lib.errors import RestoreError
+import msgspec
+
+from backup_lib.errors import ProjectError, RestoreError
+from backup_lib.project.reading import read_within
 from backup_lib.settings import Hooks
 
 __all__ = ["found_hooks", "run_hook"]
@@ -24,7 +26,8 @@ _SETUPS = (
 _NODE_TESTS = (("pnpm-lock.yaml", "pnpm test"), ("yarn.lock", "yarn test"), ("package.json", "npm test"))
 _PYTHON_TESTS = (("uv.lock", "uv run pytest"), ("requirements.txt", ".venv/bin/python -m pytest"))
 
-
+_MOST = 1 << 20
+"""Bytes of a package.json that are read for its test script."""
 _STDERR = 2
 _EXAMPLES = {"setup": "npm ci", "test": "npm test"}
 
@@ -39,12 +42,22 @@ def _first(folder: Path, choices: tuple[tuple[str, str], ...]) -> str | None:
     return next((command for name, command in choices if (folder / name).is_file()), None)
 
 
+class _Scripts(msgspec.Struct):
+    test: str = ""
+
+
+class _Package(msgspec.Struct):
+    scripts: _Scripts = msgspec.field(default_factory=_Scripts)
+
+
 def _has_test_script(folder: Path) -> bool:
+    """Whether package.json, which may come out of anybody's archive, has one; a broken one has none."""
     try:
-        package = json.loads((folder / "package.json").read_bytes())
-        return bool(package["scripts"]["test"])
-    except (OSError, ValueError, KeyError, TypeError):
+        content = read_within(folder, folder, "package.json", _MOST)
+        package = msgspec.json.decode(content.removeprefix(b"\xef\xbb\xbf"), type=_Package)
+    except (OSError, ProjectError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
+    return package.scripts.test != ""
 
 
 def run_hook(name: str, command: str | None, folder: Path) -> str:

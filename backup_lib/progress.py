@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol, TextIO
 
-__all__ = ["Advance", "Console", "Silent", "Terminal", "write_line"]
+from backup_lib.errors import printable
+
+__all__ = ["Advance", "Console", "Silent", "Terminal", "write_lines"]
 
 Advance = Callable[[int], object]
 """Told the number of bytes just done; all that copying code knows of progress."""
@@ -36,12 +38,16 @@ class Silent:
         yield _ignore
 
 
-def write_line(stream: TextIO | None, line: str) -> None:
-    """Write to stdout or stderr, if it is open; a reader that is gone, or a full disk, stops nothing."""
+def write_lines(stream: TextIO | None, lines: Iterable[str]) -> None:
+    """Write lines to stdout or stderr, if it is open: the one door for all that we print.
+
+    What a terminal could take for a command, or for the end of a line, is escaped here, whoever named it.
+    A reader that is gone, or a full disk, stops nothing.
+    """
     if stream is None:
         return
     try:
-        stream.write(f"{line}\n")
+        stream.writelines(f"{printable(line)}\n" for line in lines)
         stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -52,7 +58,7 @@ class Terminal:
 
     def say(self, line: str) -> None:
         """Write one line to stderr."""
-        write_line(sys.stderr, line)
+        write_lines(sys.stderr, [line])
 
     @contextmanager
     def bar(self, label: str, total: int) -> Iterator[Advance]:
@@ -63,7 +69,8 @@ class Terminal:
         from tqdm import tqdm
 
         tqdm.monitor_interval = 0  # no thread of its own: a process with threads must not fork
-        with tqdm(total=total, desc=label, unit="B", unit_scale=True, unit_divisor=1024, leave=False) as bar:
+        name = printable(label)
+        with tqdm(total=total, desc=name, unit="B", unit_scale=True, unit_divisor=1024, leave=False) as bar:
             yield bar.update
 
 

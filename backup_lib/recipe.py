@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from invoke import Context, Exit, Task
 
-from backup_lib.errors import BackupError, SettingsError, printable, reason_of
-from backup_lib.progress import Terminal, write_line
+from backup_lib.errors import BackupError, SettingsError, printable, reason_of, shortened
+from backup_lib.progress import Terminal, write_lines
 from backup_lib.settings import settings_from
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ _COMMON = {
 
 _IMPATIENCE = 2.0
 """Seconds within which more signals mean the same one."""
+_LONGEST = 500
+"""Bytes of an error line, its end included."""
 
 
 class _Terminated(BaseException):
@@ -134,11 +136,8 @@ def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
     """Write the result to stdout, and end with its exit code where that is not 0."""
     from backup_lib import report
 
-    if as_json:
-        text = report.json_object(name, result, dry_run).decode()
-    else:
-        text = "\n".join(report.lines(result, dry_run))
-    write_line(sys.stdout, text)
+    told = [report.json_object(name, result, dry_run).decode()] if as_json else report.lines(result, dry_run)
+    write_lines(sys.stdout, list(told))
     if code := report.exit_code(result):
         raise Exit(code=code)
 
@@ -168,11 +167,13 @@ def _ending(name: str, as_json: bool) -> Iterator[None]:
 
 
 def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
+    """Tell what failed, however long the names in it are, on stderr and in the JSON object alike."""
+    told = shortened(what, _LONGEST - len(f"{name}: \n"))
     if as_json:
         from backup_lib import report
 
-        write_line(sys.stdout, report.json_error(name, what, code).decode())
-    write_line(sys.stderr, f"{name}: {printable(what)}")
+        write_lines(sys.stdout, [report.json_error(name, told, code).decode()])
+    write_lines(sys.stderr, [f"{name}: {told}"])
     return Exit(code=code)
 
 
@@ -210,8 +211,9 @@ def _told_configuration_error(
     if os.environ.get("INVOKE_DEBUG") or not any(name.endswith("invoke/config.py") for name in frames):
         sys.__excepthook__(kind, error, trace)
         return
-    what = " ".join(printable(line.strip()) for line in str(error).splitlines())
-    sys.stderr.write(f"invoke: the configuration cannot be used: {what}; mend invoke.yaml\n")
+    what = " ".join(line.strip() for line in str(error).splitlines())
+    told = f"invoke: the configuration cannot be used: {what}; fix invoke.yaml"
+    write_lines(sys.stderr, [shortened(told, _LONGEST - 1)])
 
 
 sys.excepthook = _told_configuration_error

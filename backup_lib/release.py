@@ -10,7 +10,6 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
-from pathlib import Path
 from typing import Literal
 
 import msgspec
@@ -98,6 +97,7 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
     """
     place = replace(place, releasing=True)
     goal = _Goal(place, version, _commit(place), allow_dirty)
+    read_changelog(place.changelog)  # if that is refused, there must be no tag yet
     if done := _released_before(goal):
         return done
     missing = _look(goal).missing()
@@ -218,16 +218,11 @@ def _holds_only_notes(goal: _Goal, reader: Reader, placed: PlacedBlock) -> bool:
 
 
 def _changelog_name(goal: _Goal) -> bytes:
-    return os.fsencode(os.path.relpath(_changelog(goal.place), os.path.realpath(goal.place.root)))
-
-
-def _changelog(place: Workplace) -> Path:
-    """Return the file that is noted in, where a link to it leads."""
-    return Path(os.path.realpath(place.root / place.settings.changelog))
+    return os.fsencode(os.path.relpath(goal.place.changelog, os.path.realpath(goal.place.root)))
 
 
 def _is_noted(goal: _Goal, backup: Backup) -> bool:
-    text = read_changelog(_changelog(goal.place))
+    text = read_changelog(goal.place.changelog)
     return noted(text, goal.version) and os.fsencode(backup.archive.name) in text
 
 
@@ -293,7 +288,7 @@ def _note(goal: _Goal) -> None:
     digest = expected.sha256 if expected else ""
     detail = f"`{backup.archive.name}`, {backup.size} bytes, SHA-256 {digest}"
     with place.store.writing("release"):
-        planned = plan_note(_changelog(place), version, detail, now()[:10])
+        planned = plan_note(place.changelog, version, detail, now()[:10])
         if planned is None:
             return
         edit, inserted = planned
@@ -343,7 +338,7 @@ def _dirt(goal: _Goal, seen: Look) -> list[str]:
         dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
     if place.repository and any(source.state == "submodule" for source in seen.selection.sources):
         dirt |= dict.fromkeys(changed_submodules(place.repository.tree), "a submodule with changes")
-    file = _changelog(place)
+    file = place.changelog
     if changelog in dirt and file.exists() and _only_notes(goal, changelog, read_changelog(file)):
         del dirt[changelog]
     return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]

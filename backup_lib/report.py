@@ -11,7 +11,7 @@ import msgspec
 
 from backup_lib.backup import BackedUp
 from backup_lib.clean import Cleaned
-from backup_lib.errors import counted, printable
+from backup_lib.errors import counted, printable, shortened
 from backup_lib.model import STATES
 from backup_lib.project.version import tag_name
 from backup_lib.release import Released
@@ -25,6 +25,8 @@ __all__ = ["exit_code", "json_object", "lines", "size_text"]
 SCHEMA_VERSION = 1
 _SHOWN = 20
 """Findings and paths that are listed one by one; JSON lists all."""
+_LONGEST = 500
+"""Bytes of a line about something wrong; JSON has it whole."""
 
 
 def json_object(task: str, result: object, dry_run: bool) -> bytes:
@@ -49,14 +51,14 @@ def json_error(task: str, what: str, code: int) -> bytes:
 
 
 def _text(value: Any) -> Any:  # noqa: ANN401
-    """Return built-in values with bytes as printable text."""
-    if isinstance(value, bytes):
+    """Return built-in values with all text printable, whoever named it, and bytes as such text."""
+    if isinstance(value, bytes | str):
         return printable(value)
     if isinstance(value, dict):
-        return {key: _text(item) for key, item in value.items()}
+        return {_text(key): _text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_text(item) for item in value]
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+    return value
 
 
 def exit_code(result: object) -> int:
@@ -98,7 +100,7 @@ def _(result: BackedUp, dry_run: bool) -> Iterator[str]:
         yield f"SHA-256: {result.sha256}"
     yield from _standing(result)
     for problem in result.problems[:_SHOWN]:
-        yield f"  {problem.kind}  {printable(problem.path)}: {problem.reason}"
+        yield shortened(f"  {problem.kind}  {printable(problem.path)}: {problem.reason}", _LONGEST)
     yield from _more(len(result.problems))
     if not result.complete:
         yield "Not everything is in it as it was: see above"
@@ -127,10 +129,10 @@ def _(result: Verified, dry_run: bool) -> Iterator[str]:
         how = how if result.compared else "readable to its end, but nothing is recorded to compare it with"
         yield f"{shown(result.archive)}: {how}{amount}, {result.seconds:.1f} s"
         if result.statement:
-            yield f"  {printable(result.statement)}"
+            yield f"  {result.statement}"
         return
     for finding in result.findings[:_SHOWN]:
-        yield printable(str(finding))
+        yield shortened(str(finding), _LONGEST)
     yield from _more(len(result.findings))
 
 
@@ -208,7 +210,7 @@ def _more(count: int) -> Iterator[str]:
 def shown(path: str) -> str:
     """Return a path as a person would type it: relative where it lies below the working directory."""
     here = os.getcwd()
-    return printable(os.path.relpath(path, here) if path.startswith(here + os.sep) else path)
+    return os.path.relpath(path, here) if path.startswith(here + os.sep) else path
 
 
 def size_text(count: int) -> str:

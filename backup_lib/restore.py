@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from shlex import quote
 from typing import Literal, get_args
 
 import msgspec
@@ -30,6 +29,7 @@ from backup_lib.errors import (
     RestoreError,
     StoreError,
     printable,
+    shell_word,
     translated,
 )
 from backup_lib.hooks import found_hooks, run_hook
@@ -192,7 +192,7 @@ def _named_archive(request: Request) -> Path:
 def _restore_in_place(workplace: Workplace, restore_it: Callable[[Set[bytes]], Restored]) -> Restored:
     """Make a safety backup and prove it, restore over the project, and say how to go back."""
     safety = back_up_for_safety(workplace)
-    root = "" if Path.cwd().is_relative_to(workplace.root) else f" --root {quote(str(workplace.root))}"
+    root = "" if Path.cwd().is_relative_to(workplace.root) else f" --root {shell_word(str(workplace.root))}"
     go_back = f"invoke restore --version {safety.version} --in-place --overwrite always{root}"
     workplace.console.say(f"What is here now is safe in {safety.archive}; to go back: {go_back}")
     done = restore_it(held_by(safety))

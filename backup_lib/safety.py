@@ -11,7 +11,8 @@ from backup_lib.backup import Order, back_up, foreseen, look
 from backup_lib.clock import now
 from backup_lib.errors import DamageError, RestoreError, printable, translated
 from backup_lib.model import Problem
-from backup_lib.project.version import StatementError, parse_version, project_version
+from backup_lib.project.reading import StatementError
+from backup_lib.project.version import parse_version, project_version
 from backup_lib.store.layout import stamp_of
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup

@@ -156,7 +156,7 @@ def _edit(case: _Case) -> Edit | None:
             f"but backup.changelog is {printable(changelog)}; set that back first"
         )
     noted = [Noted(_inserted(note), note.archive.rpartition("/")[2]) for note in notes]
-    return plan_removal(case.place.root / changelog, noted, _began(case))
+    return plan_removal(case.place.changelog, noted, _began(case))
 
 
 def _inserted(note: Record) -> Insertion:
@@ -233,7 +233,7 @@ def _tag(case: _Case) -> TagObject | None:
 def _act(case: _Case, found: _Found) -> None:
     place = case.place
     if case.journal.notes:
-        sweep(place.root / place.settings.changelog)
+        sweep(place.changelog)
     if found.edit:
         found.edit.write()
     place.store.remove_archives((*found.archives, *found.gone))

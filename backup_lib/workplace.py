@@ -7,16 +7,11 @@ from functools import cached_property
 from pathlib import Path
 
 from backup_lib.archive.reader import described
-from backup_lib.errors import SettingsError
+from backup_lib.errors import ProjectError, SettingsError, printable
 from backup_lib.progress import Console
-from backup_lib.project.git import Repository, open_repository
-from backup_lib.project.version import (
-    StatementError,
-    parse_version,
-    project_name,
-    project_version,
-    safe_name,
-)
+from backup_lib.project.git import Repository, open_repository, work_tree_of
+from backup_lib.project.reading import StatementError, within
+from backup_lib.project.version import parse_version, project_name, project_version, safe_name
 from backup_lib.settings import Settings
 from backup_lib.store.layout import LATEST, is_day
 from backup_lib.store.local import LocalStore, open_store
@@ -62,6 +57,23 @@ class Workplace:
             if not known:
                 raise
             return known[-1]
+
+    @property
+    def changelog(self) -> Path:
+        """Where the changelog lies, there or not, its links followed as far as they may be.
+
+        Raises `ProjectError` where one leads out of the work tree, into git's own folder or the store.
+        """
+        top = work_tree_of(self.root)
+        file = within(top, self.root, self.settings.changelog)
+        parts = [part.lower() for part in file.relative_to(top).parts]  # some disks take .GIT for it, too
+        if ".git" in parts or file.is_relative_to(self.store.path):
+            name, place = printable(self.settings.changelog), printable(file)
+            raise ProjectError(
+                f"the changelog {name} leads to {place}, which is no place for it; "
+                "let backup.changelog name another file"
+            )
+        return file
 
     def version(self, given: str | None) -> str:
         """Return the version that was given, else the project's own.

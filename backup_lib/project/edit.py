@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,14 +9,17 @@ from pathlib import Path
 from typing import Literal
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.filesystem import open_file, replace_file, sweep_partials, sync_folder
+from backup_lib.filesystem import replace_file, sweep_partials, sync_folder
 from backup_lib.project.changelog import Insertion, is_title, noting, without_note
+from backup_lib.project.reading import read_within, within
 
 __all__ = ["Began", "Edit", "Noted", "plan_note", "plan_removal", "read_changelog", "sweep"]
 
 Began = Literal["nothing", "title", "file"]
 """What a release put where there was nothing: the title into an empty changelog, or also the file itself."""
 
+_MOST = 16 << 20
+"""Bytes of a changelog."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -52,9 +54,9 @@ class Edit:
 
 
 def read_changelog(path: Path) -> bytes:
-    """Return the changelog at `path`, or where a link leads; empty where there is none.
+    """Return the changelog at `path`; empty where there is none.
 
-    Raises `ProjectError` where it cannot be read, or is UTF-16.
+    Raises `ProjectError` where it cannot be read, is UTF-16, or a link that leads out of its folder.
     """
     return _read(path)[1]
 
@@ -64,7 +66,7 @@ def plan_note(path: Path, version: str, detail: str, date: str) -> tuple[Edit, I
 
     A missing file is to be made. A link is followed to the file.
 
-    Raises `ProjectError` where it cannot be read, or is UTF-16.
+    Raises `ProjectError` like `read_changelog`.
     """
     file, text, mode = _read(path)
     noted, inserted = noting(text, version, detail, date)
@@ -76,7 +78,7 @@ def plan_removal(path: Path, notes: Sequence[Noted], began: Began) -> Edit | Non
 
     What a release began goes, too, where nothing else is in it: the title, and the file itself.
 
-    Raises `ProjectError` like `plan_note`, and where a person has edited what was put in.
+    Raises `ProjectError` like `read_changelog`, and where a person has edited what was put in.
     """
     file, before, mode = _read(path)
     after = before
@@ -95,20 +97,21 @@ def plan_removal(path: Path, notes: Sequence[Noted], began: Began) -> Edit | Non
 
 def sweep(path: Path) -> None:
     """Remove what a killed `Edit` of the changelog at `path` left beside it; raises `ProjectError`."""
-    file = Path(os.path.realpath(path))
+    file = within(path.parent, path.parent, path.name)
     if file.parent.is_dir():
         with translated(ProjectError, "sweeping beside the changelog"):
             sweep_partials(file)
 
 
 def _read(path: Path) -> tuple[Path, bytes, int | None]:
-    with translated(ProjectError, "reading the changelog", folder=path):
-        file = Path(os.path.realpath(path))
+    """Return the file, its text and its permission bits; no text and None where no file is there."""
+    with translated(ProjectError, "reading the changelog"):
+        file = within(path.parent, path.parent, path.name)
         try:
-            with open_file(file) as opened:
-                text, mode = opened.read(), stat.S_IMODE(os.fstat(opened.fileno()).st_mode)
+            text = read_within(file.parent, file.parent, file.name, _MOST)
         except FileNotFoundError:
             return file, b"", None
+        mode = stat.S_IMODE(file.stat(follow_symlinks=False).st_mode)
     if text.startswith(_UTF16):
         raise ProjectError(f"the changelog {printable(path)} is UTF-16; save it as UTF-8")
     return file, text, mode

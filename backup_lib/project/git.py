@@ -13,14 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backup_lib.errors import ProjectError, printable, translated
+from backup_lib.project.reading import read_within
 from backup_lib.project.standing import Comparison, comparing, files_of, ignored
 from backup_lib.project.worktree import WorkTree, first_line, refusal
 
-__all__ = ["Repository", "Surroundings", "TagObject", "find_root", "open_repository", "surroundings"]
+__all__ = [
+    "Repository",
+    "Surroundings",
+    "TagObject",
+    "find_root",
+    "open_repository",
+    "surroundings",
+    "work_tree_of",
+]
 
 _COMMIT_ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-
-
+_MOST_MARK = 1 << 20
+"""Bytes of a ``.git`` file that are read."""
 _TAG_FIELDS = ("refname", "objectname", "object", "tagger", "contents:subject", "contents:body")
 
 
@@ -170,6 +179,14 @@ def find_root(start: Path) -> Path | None:
     return None
 
 
+def work_tree_of(root: Path) -> Path:
+    """Return the folder that nothing of the project at `root` may lead out of: the work tree, else the root.
+
+    Raises `ProjectError` like `find_root`.
+    """
+    return find_root(root) or Path(os.path.realpath(root))
+
+
 def open_repository(root: Path) -> Repository | None:
     """Return the git repository around the project at `root`; None where there is none.
 
@@ -243,7 +260,7 @@ def _is_top(folder: Path) -> bool:
     if not mark.is_file():
         return False
     with translated(ProjectError, "looking for the git repository", folder=mark):
-        content = mark.read_bytes()
+        content = read_within(folder, folder, mark.name, _MOST_MARK)
     target = folder / os.fsdecode(content.removeprefix(b"gitdir:").strip())
     if not content.startswith(b"gitdir:") or not (target / "HEAD").exists():
         raise ProjectError(f"{printable(mark)} does not lead to a git repository; see git worktree repair")

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from backup_lib.errors import ProjectError, printable, translated
-from backup_lib.filesystem import DEEPEST, OPEN_DIRECTORY, open_beneath
+from backup_lib.filesystem import DEEPEST, OPEN_DIRECTORY, open_beneath, read_regular
 from backup_lib.model import GitState, Kind, Problem, Source
 from backup_lib.project.rules import Rule, Rules, Scope
 from backup_lib.project.sources import Sources
@@ -23,6 +23,8 @@ __all__ = ["Dropped", "Selection", "States", "select"]
 States = Callable[[Iterable[Sight]], Sequence[GitState]]
 """Told of each file, hard link and symlink; answers in that order."""
 
+_MOST_RULES = 1 << 20
+"""Bytes of a ``.gitignore`` or ``.backupignore``."""
 _KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 _NOT_KEPT = {
     stat.S_IFSOCK: "socket",
@@ -156,7 +158,7 @@ class _Walk:
         names = {name for name, _ in named}
         inner = scope.entered(
             prefix,
-            _read_gitignore(fd) if self.rules.use_gitignore and b".gitignore" in names else None,
+            _read_gitignore(fd, prefix) if self.rules.use_gitignore and b".gitignore" in names else None,
             _read_backupignore(fd, prefix) if b".backupignore" in names else None,
         )
         folder = _Folder(fd, prefix, inner, parent.path in self.ways)
@@ -259,17 +261,18 @@ def _read_backupignore(folder: int, prefix: bytes) -> bytes:
         ) from error
 
 
-def _read_gitignore(folder: int) -> bytes | None:
-    """Read what git would read: not a link, not a folder."""
+def _read_gitignore(folder: int, prefix: bytes) -> bytes | None:
+    """Read what git would read: not a link, not a folder; a huge one is refused."""
     try:
         return _read_ignore_file(folder, b".gitignore")
-    except OSError:
-        return None
+    except OSError as error:
+        if error.errno != errno.EFBIG:
+            return None
+        raise ProjectError(
+            f"{printable(prefix + b'.gitignore')} is not read: {error.strerror}; make it smaller"
+        ) from error
 
 
 def _read_ignore_file(folder: int, name: bytes) -> bytes:
-    fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
-    with open(fd, "rb") as file:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise OSError(errno.EINVAL, "not a plain file")
-        return file.read()
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    return read_regular(os.open(name, flags, dir_fd=folder), _MOST_RULES)
