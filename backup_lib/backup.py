@@ -30,8 +30,8 @@ from backup_lib.model import Entry, GitState, Header, Problem, Source
 from backup_lib.project.rules import THE_STORE, Rules, rules_for
 from backup_lib.project.selection import Selection, select
 from backup_lib.project.standing import Comparison, Sight, Standing
-from backup_lib.project.version import tag_name
-from backup_lib.store.layout import is_moment
+from backup_lib.project.version import stated_otherwise, tag_name
+from backup_lib.store.layout import is_moment, is_safety
 from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
 from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
@@ -76,6 +76,8 @@ class BackedUp(msgspec.Struct, frozen=True):
     proved: bool = False
     left_out: int = 0
     """Files of the commit that a rule left out."""
+    stated: str = ""
+    """Another version that files of the project state: ``1.0.0 in package.json``."""
     problems: tuple[Problem, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     aside: str = ""
@@ -126,6 +128,7 @@ def look(place: Workplace, order: Order) -> Look:
         excluded=_excluded(place, selection),
         left_out=len(standing.unseen) - len(standing.deleted) if standing else 0,
         deleted=len(standing.deleted) if standing else 0,
+        stated=_stated(place, order),
     )
     return Look(header, selection, standing)
 
@@ -149,6 +152,12 @@ def foreseen(place: Workplace, seen: Look) -> list[Problem]:
 def _opens(root: int, source: Source) -> bool:
     """Report whether a file may be opened; a path longer than the kernel takes is not asked about."""
     return len(source.path) >= PATH_LIMIT or os.access(source.path, os.R_OK, dir_fd=root, effective_ids=True)
+
+
+def _stated(place: Workplace, order: Order) -> str:
+    """Return which other version the project states; a safety backup is meant to have one of its own."""
+    version = order.version
+    return "" if version is None or is_safety(version) else stated_otherwise(place.root, version)
 
 
 class _Git:
@@ -206,6 +215,8 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
         )
     began = time.monotonic()
     seen = look(place, order)
+    if not place.releasing:  # a release has said so
+        place.report_stated(order.version, seen.header.stated)
     refuse(place, seen)
     if place.dry_run:
         return _would_back_up(place, seen)
@@ -258,6 +269,7 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
         states={},
         commit=header.commit,
         left_out=header.left_out,
+        stated=header.stated,
         proved=proved,
         problems=selection.problems,
         dropped=tuple(Dropped(printable(each.path), str(each.rule)) for each in selection.dropped),

@@ -22,7 +22,7 @@ from backup_lib.model import Problem
 from backup_lib.project.changelog import noted, only_notes_differ
 from backup_lib.project.edit import plan_note, read_changelog
 from backup_lib.project.standing import changed_submodules
-from backup_lib.project.version import tag_name
+from backup_lib.project.version import stated_otherwise, tag_name
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.tag import tag_release, tag_stands
@@ -56,6 +56,8 @@ class Released(msgspec.Struct, frozen=True):
     commit: str
     archive: str
     """Path of the archive; empty where there is none yet."""
+    stated: str
+    """Another version that files of the project state: ``1.0.0 in package.json``."""
     steps: tuple[StepTaken, ...]
 
 
@@ -97,9 +99,11 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
     """
     place = replace(place, releasing=True)
     goal = _Goal(place, version, _commit(place), allow_dirty)
+    stated = stated_otherwise(place.root, version)
     read_changelog(place.changelog)  # if that is refused, there must be no tag yet
     if done := _released_before(goal):
         return done
+    place.report_stated(version, stated)
     missing = _look(goal).missing()
     if Step.TAG in missing or Step.BACKUP in missing:
         _refuse(goal, look(place, Order(version)))
@@ -113,6 +117,7 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
         version=version,
         commit=goal.commit,
         archive=str(state.backup.archive) if state.backup else "",
+        stated=stated,
         steps=tuple(_taken(step, when if step in missing else "before") for step in Step),
     )
 
@@ -137,7 +142,7 @@ def _released_before(goal: _Goal) -> Released | None:
         now_there = place.repository.file_at(goal.commit, changelog) or b""
         if _only_notes(earlier, changelog, now_there):
             steps = tuple(_taken(step, "before") for step in Step)
-            return Released(version, tagged, str(backup.archive), steps)
+            return Released(version, tagged, str(backup.archive), "", steps)
     raise ProjectError(
         f"v{version} is released already: {tagged[:12]}, on {backup.created[:10]}, in "
         f"{printable(backup.archive)}, and HEAD is {goal.commit[:12]}; choose another version"

@@ -76,6 +76,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     level: Level = "normal"
     keep: int = 3
     """Versions that ``clean`` keeps."""
+    strict: bool = False
+    """Whether a version is refused that a file of the project contradicts."""
     changelog: str = "CHANGELOG.md"
     """The file that ``release`` notes a backup in, relative to the root."""
     hooks: Hooks = Hooks()

@@ -7,7 +7,7 @@ import msgspec
 from backup_lib.clock import now
 from backup_lib.errors import ProjectError
 from backup_lib.project.git import Repository, TagObject
-from backup_lib.project.version import tag_name
+from backup_lib.project.version import stated_otherwise, tag_name
 from backup_lib.store.ledger import Record
 from backup_lib.workplace import Workplace
 
@@ -31,6 +31,7 @@ def tag_version(place: Workplace, version: str, message: str | None = None, sign
     """
     repository, commit = _head(place)
     tag = tag_name(version)
+    place.report_stated(version, stated_otherwise(place.root, version))
     if tag_stands(repository, tag, commit) or place.dry_run:
         return Tagged(version, tag, commit, created=False)
     repository.create_tag(tag, message or _message(tag), sign)

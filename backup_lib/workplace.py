@@ -90,6 +90,16 @@ class Workplace:
             )
         return found[0]
 
+    def report_stated(self, version: str | None, stated: str) -> None:
+        """Say which other version the project states; raises `ProjectError` if the settings are strict."""
+        what = f"the version is {version}, but the project states {stated}"
+        if stated and self.settings.strict:
+            raise ProjectError(
+                f"{what}; set it there first, or choose another version (backup.strict is set)"
+            )
+        if stated:
+            self.console.say(f"Note: {what}")
+
     def known_version(self, given: str | None) -> str | None:
         """Return what names a backup of the store: a version, a date, or None for the newest."""
         if given is None or given == LATEST or is_day(given):

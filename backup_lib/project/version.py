@@ -6,6 +6,7 @@ import re
 import tomllib
 import unicodedata
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,7 @@ __all__ = [
     "project_name",
     "project_version",
     "safe_name",
+    "stated_otherwise",
     "tag_name",
 ]
 
@@ -79,6 +81,20 @@ def project_version(root: Path, repository: Tagged | None = None) -> tuple[str, 
         [version for tag in repository.tags_at_head() if (version := _version(tag))] if repository else []
     )
     return (str(max(tagged)), "the tag at HEAD") if tagged else None
+
+
+def stated_otherwise(root: Path, version: str) -> str:
+    """Return what files of the project state of another version, ``1.0.0 in package.json``, or "".
+
+    What is broken or no text states nothing.
+    """
+    others = []
+    for name in _FILES:
+        with suppress(StatementError):
+            stated = _stated(root, name, "version")
+            if isinstance(stated, str) and stated.removeprefix("v") != version:
+                others.append(f"{_shown(stated) or 'another version'} in {name}")
+    return ", ".join(others)
 
 
 def project_name(root: Path) -> str:

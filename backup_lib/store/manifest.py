@@ -78,6 +78,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Files by `GitState`."""
     left_out: int = 0
     deleted: int = 0
+    stated: str = ""
     archive: str
     """File name."""
     size: int
@@ -120,6 +121,7 @@ def facts_of(header: Header, summary: Summary, archive: ArchiveFacts) -> Facts:
         states={state: counts.states[state] for state in STATES if counts.states.get(state)},
         left_out=header.left_out,
         deleted=header.deleted,
+        stated=header.stated,
         archive=archive.name,
         size=archive.size,
         sha256=archive.sha256,
@@ -185,6 +187,7 @@ def _identity_facts(facts: Facts) -> Iterator[tuple[str, str | None]]:
     yield "Project", _quoted(facts.project)
     yield "Created", _quoted(facts.created)
     yield "Version", _maybe_quoted(facts.version)
+    yield "Stated", _quoted(facts.stated) or None
     yield "Commit", _maybe_quoted(facts.commit)
     yield "Branch", _maybe_quoted(facts.branch)
     yield "Tag", _maybe_quoted(facts.tag)
@@ -401,6 +404,7 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Project": _text("project"),
     "Created": _text("created"),
     "Version": _text("version"),
+    "Stated": _text("stated"),
     "Commit": _text("commit"),
     "Branch": _text("branch"),
     "Tag": _text("tag"),
