@@ -187,10 +187,10 @@ def _rules(place: Workplace) -> Rules:
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
-    """Return the patterns that left something out, the store as the folder it is."""
+    """Return the patterns that left something out, and the store in the project, though it is to be made."""
     store = f"{place.store.path.name}/"
-    patterns = (store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules)
-    return tuple(dict.fromkeys(patterns))
+    patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
+    return tuple(dict.fromkeys(patterns if place.store.is_outside else [*patterns, store]))
 
 
 def _epoch() -> str | None:
@@ -215,9 +215,9 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
         )
     began = time.monotonic()
     seen = look(place, order)
+    refuse(place, seen)
     if not place.releasing:  # a release has said so
         place.report_stated(order.version, seen.header.stated)
-    refuse(place, seen)
     if place.dry_run:
         return _would_back_up(place, seen)
     with place.store.writing("backup"):
@@ -247,8 +247,10 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
 def refuse(place: Workplace, seen: Look) -> None:
     """Refuse a store that cannot be made, a name that cannot be had, and a store of another project.
 
-    There, versions, days and what is newest would be mixed up. Raises `StoreError`, `SettingsError`.
+    There, versions, days and what is newest would be mixed up.
+    Raises `StoreError`, `SettingsError`, and `ProjectError` for a version that the project contradicts.
     """
+    place.refuse_stated(seen.header.version, seen.header.stated)
     place.store.refuse(seen.header, instant())
     project = seen.header.project
     for backup in place.store.backups():
@@ -333,7 +335,7 @@ def _write(place: Workplace, seen: Look, draft: Draft, before: Reuse | None) -> 
     try:
         tree = writer.Tree(root, selection.sources, selection.problems, before)
         with place.console.bar(f"Backing up {seen.header.project}", selection.sources.bytes) as advance:
-            done = writer.write_archive(draft.file, seen.header, tree, advance)
+            done = writer.write_archive(draft.file, draft.header, tree, advance)
     finally:
         os.close(root)
     if not done.summary.counts.files:

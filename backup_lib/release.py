@@ -103,10 +103,11 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
     read_changelog(place.changelog)  # if that is refused, there must be no tag yet
     if done := _released_before(goal):
         return done
-    place.report_stated(version, stated)
+    place.refuse_stated(version, stated)
     missing = _look(goal).missing()
     if Step.TAG in missing or Step.BACKUP in missing:
         _refuse(goal, look(place, Order(version)))
+    place.report_stated(version, stated)
     if not place.dry_run:
         _act(goal, missing)
     state = _look(goal)

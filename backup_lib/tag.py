@@ -31,8 +31,11 @@ def tag_version(place: Workplace, version: str, message: str | None = None, sign
     """
     repository, commit = _head(place)
     tag = tag_name(version)
-    place.report_stated(version, stated_otherwise(place.root, version))
-    if tag_stands(repository, tag, commit) or place.dry_run:
+    stated = stated_otherwise(place.root, version)
+    place.refuse_stated(version, stated)
+    there = tag_stands(repository, tag, commit)
+    place.report_stated(version, stated)
+    if there or place.dry_run:
         return Tagged(version, tag, commit, created=False)
     repository.create_tag(tag, message or _message(tag), sign)
     return Tagged(version, tag, commit, created=True)

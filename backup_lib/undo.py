@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from backup_lib.agreement import manifest_flaw
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.clock import now
 from backup_lib.errors import (
@@ -237,9 +238,8 @@ def _act(case: _Case, found: _Found) -> None:
     if found.edit:
         found.edit.write()
     place.store.remove_archives((*found.archives, *found.gone))
-    for name, aside in found.asides:
-        place.store.bring_back(name, aside)
-    _remake_manifest(case)
+    if not [name for name, aside in found.asides if place.store.bring_back(name, aside)]:
+        _remake_manifest(case)
     if found.tag and place.repository:
         _delete_tag(place.repository, tag_name(case.version), found.tag)
     place.store.intend(Record(time=now(), act="undone", archive="", version=case.version))
@@ -253,7 +253,7 @@ def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
 
 
 def _remake_manifest(case: _Case) -> None:
-    """Write the manifest of the backup of the version that is the newest now, if its folder has none."""
+    """Write the manifest of the backup of the version that is the newest now; what is not its own gives way."""
     store = case.place.store
     left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
     if not left:
@@ -261,7 +261,9 @@ def _remake_manifest(case: _Case) -> None:
     path = left[-1].archive.parent / MANIFEST
     with translated(StoreError, "writing the manifest", folder=path):
         try:
-            if not os.path.lexists(path):
+            if manifest_flaw(left[-1].archive):
+                if os.path.lexists(path):
+                    store.move_aside(f"{path.parent.name}/{path.name}")
                 replace_file(path, _manifest(left[-1], store.expected(left[-1])))
         except DamageError as error:
             case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")

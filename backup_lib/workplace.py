@@ -90,15 +90,18 @@ class Workplace:
             )
         return found[0]
 
-    def report_stated(self, version: str | None, stated: str) -> None:
-        """Say which other version the project states; raises `ProjectError` if the settings are strict."""
-        what = f"the version is {version}, but the project states {stated}"
+    def refuse_stated(self, version: str | None, stated: str) -> None:
+        """Refuse another version than the project states, if the settings are strict; raises `ProjectError`."""
         if stated and self.settings.strict:
             raise ProjectError(
-                f"{what}; set it there first, or choose another version (backup.strict is set)"
+                f"the version is {version}, but the project states {stated}; set it there, "
+                "choose another version, or set backup.strict to false"
             )
+
+    def report_stated(self, version: str | None, stated: str) -> None:
+        """Say which other version the project states."""
         if stated:
-            self.console.say(f"Note: {what}")
+            self.console.say(f"Note: the version is {version}, but the project states {stated}")
 
     def known_version(self, given: str | None) -> str | None:
         """Return what names a backup of the store: a version, a date, or None for the newest."""

@@ -382,4 +382,6 @@ def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, numbe
     done = invoke(project, "backup")
     assert done.returncode == 128 + number, done
     assert "Traceback" not in done.stderr
-    assert [path.name for path in (project / "backups").iterdir() if path.name != ".lock"] == []
+    left = {path.name for path in (project / "backups").iterdir()}
+    assert left == {".lock", ".gitignore", "ledger.jsonl"}
+    assert (project / "backups" / "ledger.jsonl").read_bytes() == b""

@@ -9,15 +9,13 @@ import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
-from datetime import datetime, tzinfo
 from pathlib import Path
-from typing import Self
 
 import pathspec
 import pytest
 from support import Run, archive_of, git, refused, setting, unreadable
 
-from backup_lib import safety as safety_module
+from backup_lib import clock
 from backup_lib.store.local import LocalStore
 
 
@@ -227,13 +225,7 @@ def test_each_restore_in_place_has_a_way_back_of_its_own(
     archive: Path, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where two are made within a second, or the clock stands still; and from another folder."""
-
-    class Still(datetime):
-        @classmethod
-        def now(cls, tz: tzinfo | None = None) -> Self:
-            return cls(2026, 11, 22, 21, 45, tzinfo=tz)
-
-    monkeypatch.setattr(safety_module, "datetime", Still)
+    monkeypatch.setattr(clock, "_seconds", lambda: 1_795_383_900)
     server, config = project / "src" / "server.js", project / "src" / "app.config.js"
     server.write_text("new server\n")
     config.write_text("new config\n")

@@ -30,6 +30,7 @@ def big_project(project: Path) -> Path:
             data = numbers.randbytes(300) * numbers.randrange(1, 60)
             (project / "src" / str(folder) / f"{name}.txt").write_bytes(data)
     (project / "large.bin").write_bytes(numbers.randbytes(3_000_000))
+    (project / "backups").mkdir()  # so that the first backup does not change the root behind the scan
     time.sleep(2.1)
     return project
 

@@ -99,7 +99,7 @@ def test_a_fifo_is_not_waited_for(archive: Path, run: Run, depth: str) -> None:
         ledger.unlink()
         make(ledger)
         for command in ("backup", "verify", "clean"):
-            refused(run(command), 1, f"it is no regular file: {ledger}")
+            refused(run(command), 1, f"{ledger} is no regular file")
 
 
 def test_what_this_user_may_not_read_is_no_damage(archive: Path, run: Run) -> None:

@@ -29,7 +29,7 @@ from backup_lib.store.making import (
 )
 from backup_lib.store.manifest import ArchiveFacts
 from backup_lib.store.publish import DailyDraft, ReleaseDraft
-from backup_lib.store.theirs import Describe, bring_back, is_as_published, undescribed
+from backup_lib.store.theirs import Describe, bring_back, is_as_published, move_aside, undescribed
 
 __all__ = ["LocalStore", "open_store"]
 
@@ -204,6 +204,11 @@ class LocalStore:
         """
         with guarded(self.path, "removing backups", "the next backup or clean makes up for it"):
             recover.remove(self.path, names, self.describe)
+
+    def move_aside(self, name: str) -> None:
+        """Rename what stands at `name` below the store and is not ours; within `writing`."""
+        with guarded(self.path, "moving what is not ours aside"):
+            move_aside(self.path, name)
 
     def bring_back(self, name: str, aside: str) -> bool:
         """Give what was moved aside its name back, if that is free; within `writing`."""
