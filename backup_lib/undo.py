@@ -253,7 +253,7 @@ def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
 
 
 def _remake_manifest(case: _Case) -> None:
-    """Write the manifest of the backup of the version that is the newest now; what is not its own gives way."""
+    """Write the manifest of the newest backup left of the version; what is not its own gives way."""
     store = case.place.store
     left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
     if not left:

@@ -91,7 +91,7 @@ class Workplace:
         return found[0]
 
     def refuse_stated(self, version: str | None, stated: str) -> None:
-        """Refuse another version than the project states, if the settings are strict; raises `ProjectError`."""
+        """Refuse another version than the project states if that is to be strict; raises `ProjectError`."""
         if stated and self.settings.strict:
             raise ProjectError(
                 f"the version is {version}, but the project states {stated}; set it there, "

@@ -5,19 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import tasks
 from backup_lib import clock
+from backup_lib.model import Block, Header, Summary
 
 
 @dataclass(frozen=True)
@@ -103,3 +107,12 @@ def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(tasks.__file__).parent)}
     command = [sys.executable, "-m", "invoke", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def of_first_shape(records: Iterable[Header | Block | Summary], level: int = 6) -> bytes:
+    """Return an index of these records as the first one was: one zlib stream, the digests in the records."""
+    stream = b""
+    for record in records:
+        body = msgspec.msgpack.encode(record)
+        stream += struct.pack("<cI", type(record).__name__[0].encode(), len(body)) + body
+    return zlib.compress(stream, level)

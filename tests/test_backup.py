@@ -253,7 +253,9 @@ def test_a_store_outside_the_project_works(project: Path, run: Run, tmp_path: Pa
     with setting("STORE", str(tmp_path / "elsewhere")):
         for command in ("backup", "release"):
             for flag in ((), ("--dry-run",)):
-                refused(run(command, *flag), 1, "mount the disk, or make a new store there with: invoke backup")
+                refused(
+                    run(command, *flag), 1, "mount the disk, or make a new store there with: invoke backup"
+                )
         assert git(project, "tag") == ""
         assert not (tmp_path / "elsewhere").exists()
         archive = archive_of(run("backup", "--new-store", "--json"))

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Run, archive_of
+from support import Run, archive_of, of_first_shape
 
 from backup_lib.archive.intake import open_source
 from backup_lib.archive.reader import open_archive, open_for_reading
-from backup_lib.model import Source
+from backup_lib.model import Block, Header, Source, Summary
 from backup_lib.project import standing
 
 
@@ -68,6 +68,36 @@ def test_what_did_not_change_is_not_read_again(
         reader = open_archive(read_at, size)
         assert reader is not None
         assert {entry.state for entry in reader.entries() if entry.path == b"large.bin"} == {"untracked"}
+
+
+class FirstIndexWriter:
+    """Packs an index of the first shape."""
+
+    def __init__(self) -> None:
+        self._records: list[Header | Block | Summary] = []
+
+    def add(self, record: Header | Block | Summary) -> None:
+        """Add one record."""
+        self._records.append(record)
+
+    def finish(self) -> bytes:
+        """Return the whole index."""
+        return of_first_shape(self._records)
+
+
+def test_blocks_of_an_archive_of_the_first_shape_are_copied(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written after it has the shape of today, and both are sound."""
+    with monkeypatch.context() as patch:
+        patch.setattr("backup_lib.archive.writer.IndexWriter", FirstIndexWriter)
+        old, first = made(run, monkeypatch)
+    new, second = made(run, monkeypatch)
+
+    assert first > 320
+    assert second == 0
+    assert new.stat().st_size < old.stat().st_size
+    assert run("verify", "--all", "--depth", "restore").code == 0
 
 
 def test_fresh_reads_everything(big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,9 @@
 It is the length of the records (8 bytes, little-endian), the records as one zlib stream (RFC 1950),
 and the digests as they are: those would hardly shrink.
 Each record is a letter (H, B or S), the length of what follows (4 bytes, little-endian), and msgpack.
+
+An index of the first shape is read, too, and no longer written: one zlib stream of such records and nothing
+else, where the digests of a block stand in its record, and each entry has its whole path.
 """
 
 from __future__ import annotations
@@ -84,12 +87,12 @@ class PackedBlock(msgspec.Struct, frozen=True):
 
         Raises `DamageError` where they cannot be read.
         """
+        if RECORD * self.count > self.size:
+            raise DamageError("the index has more entries in a block than it can hold")
         return Block(self.length, self.size, self.digest, self.fingerprint, tuple(self._entries()))
 
     def _entries(self) -> Iterator[Entry]:
         path, at, count = b"", 0, self.count
-        if RECORD * count > self.size:
-            raise DamageError("the index has more entries in a block than it can hold")
         records = _decoded(_ENTRIES, self.entries)
         is_much = count * len(self.entries) > _FREE_PATHS  # no path is longer than all entries, packed
         if is_much and sum(record.shared + len(record.rest) for record in records) > self.size:
@@ -108,12 +111,54 @@ class PackedBlock(msgspec.Struct, frozen=True):
             raise DamageError("the index has not as many digests as files")
 
 
+class _FirstBlockRecord(msgspec.Struct, array_like=True, gc=False):
+    """A block in an index of the first shape."""
+
+    length: int
+    size: int
+    digest: bytes
+    fingerprint: bytes
+    entries: msgspec.Raw
+
+
+class _FirstEntryRecord(msgspec.Struct, array_like=True, gc=False):
+    """An entry in an index of the first shape."""
+
+    path: bytes
+    kind: Kind
+    size: int
+    digest: bytes
+    link: bytes
+    state: GitState
+    changed: bool
+
+
+class _FirstPackedBlock(PackedBlock, frozen=True):
+    """A block of an index of the first shape: its entries hold their digests."""
+
+    def _entries(self) -> Iterator[Entry]:
+        for record in _decoded(_FIRST_ENTRIES, self.entries):
+            if len(record.digest) != _DIGEST * (record.kind in ("file", "hardlink")):
+                raise DamageError("the index has not as many digests as files")
+            yield Entry(
+                path=record.path,
+                kind=record.kind,
+                size=record.size,
+                digest=record.digest,
+                link=record.link,
+                state=record.state,
+                changed=record.changed,
+            )
+
+
 Record = Header | PackedBlock | Summary
 
 _HEADER = msgspec.msgpack.Decoder(Header)
 _BLOCK = msgspec.msgpack.Decoder(_BlockRecord)
 _SUMMARY = msgspec.msgpack.Decoder(Summary)
 _ENTRIES = msgspec.msgpack.Decoder(list[_EntryRecord])
+_FIRST_BLOCK = msgspec.msgpack.Decoder(_FirstBlockRecord)
+_FIRST_ENTRIES = msgspec.msgpack.Decoder(list[_FirstEntryRecord])
 
 
 class IndexWriter:
@@ -166,6 +211,9 @@ def read_records(index: bytes) -> Iterator[Record]:
     """
     if len(index) < _START.size:
         raise DamageError("the index is cut off")
+    if _is_of_first_shape(index):
+        yield from _first_records(index)
+        return
     at = _START.size + _START.unpack_from(index)[0]
     for letter, body in _bodies(index[_START.size : at]):
         if letter == b"B":
@@ -191,6 +239,30 @@ def read_records(index: bytes) -> Iterator[Record]:
             yield _decoded(_SUMMARY, body)
     if at != len(index):
         raise DamageError("the index does not end where it should")
+
+
+def _is_of_first_shape(index: bytes) -> bool:
+    """Whether an index begins with its zlib stream: taken for its length, that leads out of the index."""
+    # No zlib stream of records has zeros for its bytes 5 to 7, so it reads as 2 ** 40 or more.
+    return bool(_START.unpack_from(index)[0] > len(index) - _START.size)
+
+
+def _first_records(index: bytes) -> Iterator[Record]:
+    for letter, body in _bodies(index):
+        if letter == b"B":
+            block = _decoded(_FIRST_BLOCK, body)
+            yield _FirstPackedBlock(
+                length=block.length,
+                size=block.size,
+                digest=block.digest,
+                fingerprint=block.fingerprint,
+                entries=bytes(block.entries),
+                digests=b"",
+            )
+        elif letter == b"H":
+            yield _decoded(_HEADER, body)
+        else:
+            yield _decoded(_SUMMARY, body)
 
 
 def _length(array: bytes) -> int:

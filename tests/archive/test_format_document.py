@@ -17,6 +17,9 @@ import zstandard
 
 from .trees import COMMIT, back_up, head, look, scan, write_file
 
+DATA = Path(__file__).parents[1] / "data"
+FIRST_SHAPES = {"1-rules-in-words", "2-index-in-one-piece"}
+
 # --- a reader of .tar.gz and .tar.zst, as docs/format.md has it
 
 
@@ -33,10 +36,22 @@ class Archive:
         index = b"".join(self._members()) if self.is_gzip else self._skippable(self.offset)
         assert (len(index), sha256(index).digest()) == (length, digest)
         length = struct.unpack_from("<Q", index)[0]
-        records = list(self._records(zlib.decompress(index[8 : 8 + length])))
+        self.is_of_first_shape = length > len(index) - 8
+        stream, digests = (
+            (index, b"") if self.is_of_first_shape else (index[8 : 8 + length], index[8 + length :])
+        )
+        records = list(self._records(zlib.decompress(stream)))
         (_, self.header), *blocks, (_, self.summary) = records
         assert "".join(letter for letter, _ in records) == "H" + "B" * len(blocks) + "S"
-        self.blocks = list(self._with_digests([block for _, block in blocks], index[8 + length :]))
+        unpacked = self._of_first_shape if self.is_of_first_shape else self._with_digests
+        self.blocks = list(unpacked([block for _, block in blocks], digests))
+
+    @staticmethod
+    def _of_first_shape(blocks: list[Any], digests: bytes) -> Iterator[list[Any]]:
+        """Do as `_with_digests` where the records hold the digests."""
+        assert not digests
+        for length, size, digest, mark, records in blocks:
+            yield [length, size, digest, mark, [record[:5] for record in records]]
 
     @staticmethod
     def _with_digests(blocks: list[Any], digests: bytes) -> Iterator[list[Any]]:
@@ -257,3 +272,16 @@ def test_the_seek_table(archive: Archive) -> None:
     assert struct.unpack_from("<II", archive.data, start) == (0x184D2A5E, 9 + 8 * len(archive.blocks))
     pairs = struct.iter_unpack("<II", archive.data[start + 8 : -9])
     assert list(pairs) == [(block[0], block[1]) for block in archive.blocks]
+
+
+OLD = [path for path in sorted(DATA.rglob("*.tar.*")) if not path.is_symlink()]
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: str(path.relative_to(DATA)))
+def test_archives_of_older_shapes(path: Path) -> None:
+    """The page is enough to read what was ever written: every file is found and proved."""
+    archive = Archive(path)
+    assert archive.is_of_first_shape == (path.relative_to(DATA).parts[0] in FIRST_SHAPES)
+    found = {name: content for name, kind, content in archive.files() if kind == "file"}
+    assert found[b".env"] == b"PORT=8080\n"
+    assert archive.summary[0][1] >= sum(map(len, found.values()))

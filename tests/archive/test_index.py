@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import struct
 import zlib
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
+from support import of_first_shape
 
 from backup_lib.archive.index import IndexWriter, PackedBlock, read_records
 from backup_lib.archive.trailer import TRAILER_LENGTH, Trailer
@@ -136,14 +138,56 @@ def test_a_cut_index_is_damaged(records: list[Record], data: st.DataObject) -> N
     assert damaged(whole + b"x")
 
 
+@given(indexes, st.integers(1, 9))
+def test_an_index_of_the_first_shape_reads_as_one_of_today(records: list[Record], level: int) -> None:
+    """Whatever level packed it, it says the same; cut, or with something behind it, it is damaged."""
+    old = of_first_shape(records, level)
+    assert read(old) == read(written(records)) == records
+    assert damaged(old[:-1])
+    assert damaged(old + b"x")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        Entry(b"a", "file", 0, b"", b"", ""),
+        Entry(b"a", "file", 0, bytes(31), b"", ""),
+        Entry(b"a", "hardlink", 0, bytes(64), b"b", ""),
+        Entry(b"a", "directory", 0, bytes(32), b"", ""),
+        Entry(b"a", "symlink", 0, bytes(32), b"b", ""),
+    ],
+)
+def test_an_entry_of_the_first_shape_with_a_digest_that_does_not_fit(entry: Entry) -> None:
+    """A file or hard link has one SHA-256, anything else none."""
+    assert damaged(of_first_shape([HEAD, Block(1, 512, bytes(32), b"", (entry,)), SUMMARY]))
+
+
+def test_a_block_of_the_first_shape_has_no_more_entries_than_fit() -> None:
+    """They are counted before they are unpacked, as those of today are."""
+    entries = tuple(Entry(b"%d" % number, "directory", 0, b"", b"", "") for number in range(3))
+    for size, fits in ((3 * 512, True), (3 * 512 - 1, False)):
+        assert damaged(of_first_shape([HEAD, Block(1, size, bytes(32), b"", entries), SUMMARY])) != fits
+
+
+def test_an_index_of_today_that_begins_like_a_zlib_stream() -> None:
+    """Its first byte is that of a length, which may be any: it is not taken for one of the first shape."""
+    text = random.Random(1).randbytes(1000).hex()
+    heads = (msgspec.structs.replace(HEAD, note=text[:length]) for length in range(len(text)))
+    found = next(index for head in heads if (index := written([head, SUMMARY]))[:1] == b"\x78")
+    assert isinstance(read(found)[0], Header)
+
+
 @given(indexes, st.data())
 def test_a_changed_byte_never_breaks_the_reader(records: list[Record], data: st.DataObject) -> None:
-    """A changed byte of the records themselves raises nothing but damage."""
+    """A changed byte of the records themselves raises nothing but damage, in an index of any shape."""
     whole = written(records)
     length = struct.unpack_from("<Q", whole)[0]
     plain = bytearray(zlib.decompress(whole[8 : 8 + length]))
     plain[data.draw(st.integers(0, len(plain) - 1))] = data.draw(st.integers(0, 255))
     damaged(index_of(bytes(plain), whole[8 + length :]))
+    first = bytearray(zlib.decompress(of_first_shape(records)))
+    first[data.draw(st.integers(0, len(first) - 1))] = data.draw(st.integers(0, 255))
+    damaged(zlib.compress(first))
 
 
 @given(st.binary(max_size=200))
