@@ -4,6 +4,7 @@
 repository=$(cd -P "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 venv=$repository/.venv
 python=$venv/bin/python
+pythons=(python3.14 python3.13 python3.12 python3.11 python3) # the first of them that will do is used
 
 fail() {
   printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -54,8 +55,9 @@ make_venv() { # make_venv LOCK
   else
     set -- "$1" "$python" -m pip --disable-pip-version-check install
   fi
-  run "what $1 names could not be installed; is there a connection to your package index?" \
-    "${@:2}" --quiet --require-hashes --requirement "$repository/$1"
+  # Wheels only: what a build would want is in no lock, and would be another thing each day.
+  run "what $1 names could not be installed" \
+    "${@:2}" --quiet --require-hashes --only-binary :all: --requirement "$repository/$1"
   stamp requirements.txt >"$venv/.stamp-requirements.txt" # requirements-dev.txt names all of it
   stamp "$1" >"$venv/.stamp-$1"
   trap - EXIT
@@ -65,18 +67,40 @@ has_uv() {
   command -v uv >/dev/null
 }
 
-# Run a command unseen; where it fails, show what it said, and end with one line.
+# Run a command unseen; if it fails, show what it said, and end with one line that repeats its last error.
 run() { # run LINE COMMAND…
-  local said
-  said=$("${@:2}" 2>&1 </dev/null) && return
-  printf '%s\n' "$said" >&2
-  fail "$1"
+  local said status=0
+  said=$(
+    unset FORCE_COLOR CLICOLOR_FORCE # pip heeds them before NO_COLOR
+    NO_COLOR=1 "${@:2}" 2>&1 </dev/null
+  ) || status=$?
+  [[ $status -ne 0 ]] || return 0
+  [[ -z $said ]] || printf '%s\n' "$said" >&2
+  said=$(last_error "$said")
+  fail "$1: ${said:-exit $status without a word}"
 }
 
-# Print the newest Python that will do; else end with one line that says what to install.
+# Print the last error in TEXT and the lines below it, which hold its cause, as one line of at most 430 characters.
+# Where pip or uv marked none (a traceback, no pip at all), it is the last line that is no notice.
+last_error() { # last_error TEXT
+  local line said='' is_error='' words=()
+  while IFS= read -r line; do
+    case $line in
+      '' | '[notice]'* | [Ww]arning:* | WARNING:* | DEPRECATION:*) ;;
+      ERROR:* | [Ee]rror:* | '× '* | '  × '*) said=$line is_error=yes ;;
+      *) said=${is_error:+$said }$line ;;
+    esac
+  done <<<"$1"
+  read -r -d '' -a words <<<"$said" || true # at the end of what is read, read fails
+  said="${words[*]-}"
+  [[ ${#said} -le 430 ]] || said="${said:0:280} … ${said: -140}"
+  printf '%s' "$said"
+}
+
+# Print the first of $pythons that will do; else end with one line that says what to install.
 find_python() {
   local name version reason="Python 3.11 or newer is needed, and there is none; install it, e.g. python3"
-  for name in python3.14 python3.13 python3.12 python3.11 python3; do
+  for name in "${pythons[@]}"; do
     version=$("$name" -IS -c 'import sys; print("%d.%d.%d" % sys.version_info[:3])' 2>/dev/null) || continue
     if ! "$name" -IS -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
       reason="Python 3.11 or newer is needed, and $name is $version; install a newer one, e.g. python3.12"

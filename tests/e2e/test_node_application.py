@@ -24,6 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 CHECKOUT = Path(__file__).parents[2]
+APPLICATION = Path(__file__).with_name("application")
 MACHINE = Path(os.path.expanduser("~"))
 FOLDER = "heymarket-endpoint"
 LEFT_OUT = ("node_modules", ".git", "dist", "__pycache__")
@@ -86,15 +87,6 @@ SOURCES = {
         "  assert.ok((await script.text()).length > 10000);\n"
         "});\n"
     ),
-}
-PACKAGE = {
-    "name": "@heymarket/endpoint",
-    "version": "1.1.0",
-    "private": True,
-    "type": "module",
-    "scripts": {"build": "node build.mjs", "pretest": "npm run build", "test": "node --test"},
-    "dependencies": {"express": "5", "react": "19", "react-dom": "19"},
-    "devDependencies": {"esbuild": "0.x"},
 }
 
 Facts = dict[str, tuple[str, int, int, str]]
@@ -204,14 +196,15 @@ def write_application(story: Story) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         os.utime(path, (1_700_000_000, 1_700_000_000))
-    (story.root / "package.json").write_text(json.dumps(PACKAGE, indent=2) + "\n")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copy(APPLICATION / name, story.root)
     (story.root / "invoke.yaml").write_text(json.dumps({"backup": {"store": str(story.store)}}))
     (story.root / ".env").chmod(0o600)
     (story.root / "bin/start").chmod(0o755)
     (story.root / "uploads").mkdir()
     (story.root / "docs/start here").symlink_to("../README.md")
     (story.root / "secrets/again.key").hardlink_to(story.root / "secrets/session.key")
-    story.must("npm", "install", "--silent", "--no-audit", "--no-fund")
+    story.must("npm", "ci", "--silent", "--no-audit", "--no-fund")
     story.must("git", "init", "--quiet")
     story.commit("1.1.0")
 
@@ -229,7 +222,7 @@ def install_software(base: Path, environment: dict[str, str]) -> Path:
     run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", wheels)
     run(sys.executable, "-m", "venv", base / "venv")
     pip = (python, "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    run(*pip, "--require-hashes", "--requirement", CHECKOUT / "requirements.txt")
+    run(*pip, "--require-hashes", "--only-binary", ":all:", "--requirement", CHECKOUT / "requirements.txt")
     run(*pip, "--no-deps", *wheels.glob("*.whl"))
     return python
 
@@ -256,7 +249,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     write_application(story)
     story.done["release 1.1.0"] = story.invoke("release", "--version", "1.1.0")
 
-    (story.root / "package.json").write_text(json.dumps(PACKAGE | {"version": "1.2.0"}, indent=2) + "\n")
+    package = json.loads((APPLICATION / "package.json").read_text()) | {"version": "1.2.0"}
+    (story.root / "package.json").write_text(json.dumps(package, indent=2) + "\n")
     (story.root / "src/App.jsx").write_text("export default function App() { return <b>changed</b>; }\n")
     (story.root / "README.md").unlink()
     (story.root / "CHANGES.md").write_text("No longer what it was.\n")
