@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import msgspec
 
@@ -26,6 +27,9 @@ from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
 __all__ = ["BackedUp", "Dropped", "Order", "back_up", "look"]
+
+_MOST_TEXT = 1 << 16
+"""Bytes of a note, and of all rules, in the header: escaped, they still fit into a line of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,10 @@ def look(place: Workplace, order: Order) -> Look:
     """
     if order.note != order.note.encode("utf-8", "replace").decode():
         raise SettingsError("--note takes text in UTF-8")
+    if len(order.note.encode()) > _MOST_TEXT:
+        raise SettingsError(
+            f"--note takes at most {_MOST_TEXT} bytes; put the rest into a file"
+        )
     scanned = time.time_ns()
     repository = place.repository
     selection, standing = _selected(place)
@@ -144,10 +152,13 @@ def _rules(place: Workplace) -> Rules:
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
-    """Return the patterns that left something out, the store as the folder it is."""
+    """Return the patterns that left something out, the store as the folder it is; of very many, the first."""
     store = f"{place.store.path.name}/"
-    patterns = (store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules)
-    return tuple(dict.fromkeys(patterns))
+    patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
+    rules = tuple(dict.fromkeys(patterns))
+    room = accumulate(len(os.fsencode(rule)) for rule in rules)
+    told = rules[: sum(used <= _MOST_TEXT for used in room)]
+    return rules if len(told) == len(rules) else (*told, f"and {len(rules) - len(told)} more")
 
 
 def _moment() -> tuple[datetime, bool]:
