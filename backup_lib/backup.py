@@ -97,9 +97,7 @@ def look(place: Workplace, order: Order) -> Look:
     if order.note != order.note.encode("utf-8", "replace").decode():
         raise SettingsError("--note takes text in UTF-8")
     if len(order.note.encode()) > _MOST_TEXT:
-        raise SettingsError(
-            f"--note takes at most {_MOST_TEXT} bytes; put the rest into a file"
-        )
+        raise SettingsError(f"--note takes at most {_MOST_TEXT} bytes; put the rest into a file")
     scanned = time.time_ns()
     repository = place.repository
     selection, standing = _selected(place)
