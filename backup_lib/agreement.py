@@ -16,6 +16,7 @@ from backup_lib.filesystem import open_file
 from backup_lib.model import Entry, Header
 from backup_lib.project.git import Repository
 from backup_lib.store.layout import MANIFEST
+from backup_lib.store.lines import numbered
 from backup_lib.store.manifest import (
     ArchiveFacts,
     Facts,
@@ -49,6 +50,8 @@ class Agreement(Listener):
         """Paths and blob ids that came before the repository's answer."""
         self.listed = sha256()
         """Of the lines for files that the manifest should have."""
+        self.listed_size = 0
+        """Bytes of those lines."""
         self.findings: list[tuple[str, bytes | None, bool]] = []
         """What does not agree with the repository, of which file, and whether that is damage."""
         if header.commit is not None:
@@ -81,6 +84,7 @@ class Agreement(Listener):
         """Take the next lines of the manifest; compare blob ids as soon as the repository has answered."""
         for lines in digested:
             self.listed.update(lines)
+            self.listed_size += len(lines)
         self._unseen += blobs
         if self._asked and self._asked.done():
             self.finish()
@@ -108,19 +112,20 @@ def manifest_flaw(archive: Path) -> str:
 
 
 def manifest_differences(
-    path: Path, reader: Reader, archive: ArchiveFacts, listed_files: bytes
+    path: Path, reader: Reader, archive: ArchiveFacts, agreement: Agreement
 ) -> Iterator[str]:
     """Compare the manifest beside an archive, line by line, with the one that the archive itself gives.
 
-    `listed_files` is the SHA-256 of its lines for files.
+    `agreement` has taken the lines for all files that it should have.
     """
     facts = facts_of(reader.header, reader.summary, archive)
-    if _is_manifest(_beside(path), facts, listed_files):
+    if _is_manifest(_beside(path), facts, agreement):
         return
     wrong = 0
     with open_file(_beside(path)) as file:
         expected = format_manifest(facts, listed(facts.project, reader.entries()))
-        for number, (right, there) in enumerate(zip_longest(expected, file), 1):
+        found = (line for _, line in numbered(file))
+        for number, (right, there) in enumerate(zip_longest(expected, found), 1):
             if right == there:
                 continue
             wrong += 1
@@ -134,11 +139,15 @@ def _beside(archive: Path) -> Path:
     return archive.parent / MANIFEST
 
 
-def _is_manifest(path: Path, facts: Facts, listed_files: bytes) -> bool:
-    """Whether that file is the manifest, byte for byte."""
+def _is_manifest(path: Path, facts: Facts, agreement: Agreement) -> bool:
+    """Whether that file is the manifest, byte for byte; one of another size is not read."""
     head = b"".join(line + b"\n" for line in head_lines(facts))
     with open_file(path) as file:
-        return file.read(len(head)) == head and file_digest(file, "sha256").digest() == listed_files
+        return (
+            os.fstat(file.fileno()).st_size == len(head) + agreement.listed_size
+            and file.read(len(head)) == head
+            and file_digest(file, "sha256").digest() == agreement.listed.digest()
+        )
 
 
 def _told(line: bytes | None) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 
 import msgspec
 
@@ -37,6 +38,9 @@ from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
 __all__ = ["BackedUp", "Dropped", "Look", "Order", "back_up", "foreseen", "look", "refuse"]
+
+_MOST_TEXT = 1 << 16
+"""Bytes of a note, and of all rules, in the header: escaped, they still fit into a line of the manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ def look(place: Workplace, order: Order) -> Look:
     """
     if order.note != order.note.encode("utf-8", "replace").decode():
         raise SettingsError("--note takes text in UTF-8")
+    if len(order.note.encode()) > _MOST_TEXT:
+        raise SettingsError(f"--note takes at most {_MOST_TEXT} bytes; put the rest into a file")
     scanned = time.time_ns()
     repository = place.repository
     selection, standing = _selected(place)
@@ -187,10 +193,16 @@ def _rules(place: Workplace) -> Rules:
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
-    """Return the patterns that left something out, and the store in the project, though it is to be made."""
+    """Return the patterns that left something out, and the store if it is below the root, there yet or not.
+
+    Of very many, the first are told.
+    """
     store = f"{place.store.path.name}/"
     patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
-    return tuple(dict.fromkeys(patterns if place.store.is_outside else [*patterns, store]))
+    rules = tuple(dict.fromkeys(patterns if place.store.is_outside else [*patterns, store]))
+    room = accumulate(len(os.fsencode(rule)) for rule in rules)
+    told = rules[: sum(used <= _MOST_TEXT for used in room)]
+    return rules if len(told) == len(rules) else (*told, f"and {len(rules) - len(told)} more")
 
 
 def _epoch() -> str | None:

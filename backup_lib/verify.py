@@ -313,7 +313,7 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
     if has_manifest and _is_manifest_there(case):
         digest = expected.sha256 if expected else found
         archive = ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex())
-        for what in manifest_differences(case.backup.archive, reader, archive, agreement.listed.digest()):
+        for what in manifest_differences(case.backup.archive, reader, archive, agreement):
             case.find(what)
     for disagreement in agreement.findings:
         case.find(*disagreement)

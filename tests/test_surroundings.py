@@ -79,11 +79,50 @@ def test_too_few_open_files_are_no_damage(archive: Path, project: Path, files: i
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.usefixtures("archive")
 def test_too_little_memory_is_one_line(project: Path) -> None:
-    """Here for a ledger that has no end within it."""
-    done = shell(project, "truncate -s 1T backups/ledger.jsonl; ulimit -v 4000000; exec $invoke verify")
-    assert (done.returncode, done.stderr) == (1, "verify: out of memory\n")
+    """Here for a changelog of more lines than it can hold."""
+    (project / "CHANGELOG.md").write_bytes(b"\r\n" * (8 << 20))
+    done = shell(project, "ulimit -v 250000; exec $invoke release --version 2.0.0")
+    assert (done.returncode, done.stderr) == (1, "release: out of memory\n")
+    assert git(project, "tag") == ""
+
+
+@pytest.mark.parametrize("length", ["1G", "1T"])
+@pytest.mark.parametrize("where", ["ledger", "manifest", "foreign manifest", "end of the manifest"])
+def test_a_line_without_end_is_not_held(archive: Path, project: Path, length: str, where: str) -> None:
+    """Of a ledger or a manifest: it counts for nothing, or is found, and takes neither memory nor time."""
+    manifest = archive.parent / "MANIFEST.txt"
+    path = project / "backups" / "ledger.jsonl" if where == "ledger" else manifest
+    if where == "foreign manifest":
+        path.write_text("by hand\n")
+    elif where == "manifest":
+        path.write_bytes(path.read_bytes()[:100])
+    done = shell(project, f"truncate -s {length} {path}; ulimit -v 600000; exec timeout 60 $invoke verify")
+    assert done.returncode == (0 if where == "ledger" else 4), done
+    assert done.stderr == ""
+    assert "MANIFEST.txt" in done.stdout or where == "ledger"
+    assert all(len(line.encode()) <= 500 for line in done.stdout.splitlines())
+    listed = shell(project, "ulimit -v 600000; exec timeout 60 $invoke clean --dry-run")
+    assert (listed.returncode, listed.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("where", ["ledger.jsonl", "v1.1.0/MANIFEST.txt"])
+def test_a_dense_line_takes_no_memory(archive: Path, project: Path, where: str) -> None:
+    """One of 256 MB, which no hole saves from being read."""
+    archive.parent.joinpath("MANIFEST.txt").write_text("by hand\n")
+    fill = f"tr '\\0' x < /dev/zero | head -c 256M >> backups/{where}"
+    done = shell(project, f'{fill}; exec {sys.executable} -c "$measure" $invoke verify', measure=_MEASURE)
+    assert done.returncode == 0
+    assert "MANIFEST.txt" in done.stdout
+    assert int(done.stderr) < 150 << 10
+
+
+_MEASURE = """
+import os, subprocess, sys
+process = subprocess.Popen(sys.argv[1:])
+_, status, used = os.wait4(process.pid, 0)
+print(used.ru_maxrss, file=sys.stderr)  # KiB
+"""
 
 
 @pytest.mark.parametrize("depth", ["quick", "full"])

@@ -39,7 +39,8 @@ __all__ = [
 
 _TITLE = b"# Changelog"
 _DATED = re.compile(rb".*[ (](\d{4}-\d\d-\d\d)")
-_NOTE = re.compile(rb" {0,3}[-*+] Created backup v(" + SEMANTIC + rb") \((.*)\)[ \t]*\r?\n?\Z")
+_NOTE = re.compile(rb" {0,3}[-*+] Created backup v(" + SEMANTIC + rb") \((.{,1000})\)[ \t]*\r?\n?\Z")
+"""None of ours has 1,000 bytes: what gives way to a note has to fit into a line of the ledger."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import msgspec
 from backup_lib import filesystem
 from backup_lib.errors import printable
 from backup_lib.store.layout import LEDGER
+from backup_lib.store.lines import numbered
 
 __all__ = ["Act", "Depth", "Ledger", "Record", "Result", "append", "read"]
 
@@ -163,26 +164,30 @@ class Ledger:
 def read(store: Path) -> Ledger:
     """Return the ledger of a store; an empty one where it has none.
 
-    Damage never fails it: lines that are no records are counted, a torn last line is passed over.
+    Damage never fails it: lines that are no records, or too long, are counted; a torn last one is not.
 
     Raises `OSError` where the file is there and cannot be read.
     """
     try:
         with filesystem.open_file(store / LEDGER) as file:
-            data = file.read()
+            return _ledger(numbered(file))
     except (FileNotFoundError, NotADirectoryError):
-        data = b""
-    lines = data.split(b"\n")
+        return _ledger(())
+
+
+def _ledger(lines: Iterable[tuple[int, bytes]]) -> Ledger:
     decoder = msgspec.json.Decoder(Record)
     records: list[tuple[int, Record]] = []
     unreadable: list[int] = []
-    for number, line in enumerate(lines, 1):
+    count, line = 0, b"\n"
+    for count, line in lines:
         record = _decoded(decoder, line)
         if record is not None:
-            records.append((number, record))
-        elif line.strip() and number < len(lines):
-            unreadable.append(number)
-    return Ledger(tuple(records), tuple(unreadable), len(lines), _grouped(records))
+            records.append((count, record))
+        elif line.endswith(b"\n") and not line.isspace():
+            unreadable.append(count)
+    begun = count + line.endswith(b"\n")  # after the last newline another line begins
+    return Ledger(tuple(records), tuple(unreadable), begun, _grouped(records))
 
 
 def _decoded(decoder: msgspec.json.Decoder[Record], line: bytes) -> Record | None:

@@ -134,7 +134,7 @@ def _complaint(store: Path, note: bytes) -> str:
         os.kill(holder.pid, 0)
     except PermissionError:
         pass
-    except (msgspec.DecodeError, OSError, OverflowError):
+    except (msgspec.DecodeError, RecursionError, OSError, OverflowError):
         return f"other processes are using the store {where}; {advice}"
     who = f"process {holder.pid} ({printable(holder.doing)}, since {printable(holder.since)})"
     return f"{who} holds the store {where}; {advice}"

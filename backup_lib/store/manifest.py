@@ -20,6 +20,7 @@ import msgspec
 from backup_lib.errors import DamageError, StoreError
 from backup_lib.model import STATES, Entry, Header, Problem, Summary
 from backup_lib.store.layout import MANIFEST, extract_command
+from backup_lib.store.lines import numbered
 
 __all__ = [
     "ArchiveFacts",
@@ -34,7 +35,8 @@ __all__ = [
     "read_manifest",
 ]
 
-_LINE_LIMIT = 1 << 24  # bytes
+_LONGEST_PATH = 100_000  # bytes of the path of a problem: quoted, a byte may take four
+_MOST_HEAD = 64 << 20  # bytes of all facts together
 _COLUMN = 12  # where the value of a fact begins
 _HEAD = b"# Backup of "
 _END = b"#"
@@ -210,7 +212,8 @@ def _archive_facts(facts: Facts) -> Iterator[tuple[str, str | None]]:
 
 def _problem_facts(facts: Facts) -> Iterator[tuple[str, str]]:
     for problem in facts.problems:
-        name = _quoted(problem.path.decode("utf-8", "surrogateescape")).replace(": ", "\\x3a ")
+        path = problem.path[:_LONGEST_PATH].decode("utf-8", "surrogateescape")
+        name = _quoted(path).replace(": ", "\\x3a ")
         yield "Problem", f"{problem.kind} {name}: {_quoted(problem.reason)}"
 
 
@@ -253,25 +256,26 @@ def read_manifest(file: BinaryIO) -> Manifest:
     """Read a manifest as far as its facts; its files follow as they are asked for.
 
     Raises `DamageError` with the number of the line, also later from `Manifest.files`,
-    where a manifest of ours was cut or edited. A foreign one is never damaged: what is no sum is passed over.
+    where a manifest of ours was cut or edited. A foreign one is never damaged: what is no sum, or too long
+    a line, is passed over.
     """
-    lines = _numbered(file)
+    lines = numbered(file)
     first = next(lines, None)
     if first is None or not first[1].startswith(_HEAD):
         return Manifest(None, _foreign_files(chain([first] if first else [], lines)))
     head = _Head()
+    left = _MOST_HEAD
     for number, line in lines:
         if line == _END + b"\n":
             break
+        left -= len(line)
+        if left < 0:
+            raise _damage(number, "there are too many facts")
         head.take(number, line)
     else:
         raise _damage(1, "the facts are cut off")
     facts = head.facts()
     return Manifest(facts, _own_files(facts.files, lines))
-
-
-def _numbered(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
-    return enumerate(iter(lambda: file.readline(_LINE_LIMIT), b""), 1)
 
 
 def _damage(number: int, reason: str) -> DamageError:
