@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,10 +15,10 @@ import msgspec
 from backup_lib.archive import writer
 from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.archive.reuse import Reuse
-from backup_lib.errors import DamageError, SettingsError, StoreError, printable
+from backup_lib.errors import DamageError, SettingsError, StoreError, counted, printable
 from backup_lib.filesystem import OPEN_DIRECTORY
 from backup_lib.model import Entry, GitState, Header, Problem
-from backup_lib.project.rules import THE_STORE, Rules, rules_for
+from backup_lib.project.rules import THE_STORE, Rule, Rules, rules_for
 from backup_lib.project.selection import Selection, select
 from backup_lib.project.standing import Comparison, Sight, Standing
 from backup_lib.project.version import tag_name
@@ -25,7 +26,9 @@ from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
 from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
-__all__ = ["BackedUp", "Dropped", "Order", "back_up", "look"]
+__all__ = ["BackedUp", "Dropped", "Order", "back_up", "left_out_line", "look"]
+
+_SHOWN_RULES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,8 @@ class BackedUp(msgspec.Struct, frozen=True):
     proved: bool = False
     left_out: int = 0
     """Files of the commit that a rule left out."""
+    left_out_by: dict[str, int] = {}
+    """How many of them each rule left out that a person wrote, most first."""
     problems: tuple[Problem, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     seconds: float = 0.0
@@ -82,7 +87,37 @@ class Look:
     header: Header
     selection: Selection
     standing: Standing | None
-    """How the files stand to the commit; None without git."""
+    """How the files stand to the commit; what never goes in has not changed. None without git."""
+    rules: Rules
+
+    def left_out_by(self) -> dict[str, int]:
+        """Return how many files of the commit each rule left out that a person wrote, most first."""
+        rules = {each.path: each.rule for each in self.selection.dropped if each.rule.is_a_persons}
+        if self.standing is None or not rules:
+            return {}
+        deciding = (_rule_over(path, rules) for path in self.standing.unseen - self.standing.deleted)
+        found = Counter(str(rule) for rule in deciding if rule is not None)
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+
+
+def _rule_over(path: bytes, rules: Mapping[bytes, Rule]) -> Rule | None:
+    """Return which of the rules dropped a file, or a folder above it; they are given by what they dropped."""
+    end = len(path)
+    while end > 0 and path[:end] not in rules:
+        end = path.rfind(b"/", 0, end - 1) + 1
+    return rules.get(path[:end])
+
+
+def left_out_line(left_out_by: Mapping[str, int]) -> str:
+    """Return the line that tells a person of the files of the commit that rules of theirs left out."""
+    files = counted(sum(left_out_by.values()), "committed file")
+    if len(left_out_by) == 1:
+        return f"Left out by a rule of yours: {files}, by {next(iter(left_out_by))}"
+    each = [f"{number} by {rule}" for rule, number in left_out_by.items()]
+    if len(each) > _SHOWN_RULES:
+        more = sum(list(left_out_by.values())[_SHOWN_RULES:])
+        each[_SHOWN_RULES:] = [f"{more} by {counted(len(each) - _SHOWN_RULES, 'more rule')}"]
+    return f"Left out by rules of yours: {files}, {', '.join(each)}"
 
 
 def look(place: Workplace, order: Order) -> Look:
@@ -94,7 +129,7 @@ def look(place: Workplace, order: Order) -> Look:
         raise SettingsError("--note takes text in UTF-8")
     scanned = time.time_ns()
     repository = place.repository
-    selection, standing = _selected(place)
+    selection, standing, rules = _selected(place)
     moment, epoch = _moment()
     tag = tag_name(order.version) if order.version else None
     commit = repository.commit if repository else None
@@ -114,7 +149,7 @@ def look(place: Workplace, order: Order) -> Look:
         left_out=len(standing.unseen) - len(standing.deleted) if standing else 0,
         deleted=len(standing.deleted) if standing else 0,
     )
-    return Look(header, selection, standing)
+    return Look(header, selection, standing, rules)
 
 
 class _Git:
@@ -130,22 +165,21 @@ class _Git:
         return self.standing.states
 
 
-def _selected(place: Workplace) -> tuple[Selection, Standing | None]:
+def _selected(place: Workplace) -> tuple[Selection, Standing | None, Rules]:
     """Walk the project while git compares it with the commit."""
     if place.repository is None:
-        return select(place.root, _rules(place)), None
+        rules = rules_for(place.settings, place.root, place.store_as_named)
+        return select(place.root, rules), None, rules
     with place.repository.comparing() as comparison:
+        rules = rules_for(place.settings, place.root, place.store_as_named, comparison.tracked)
         git = _Git(comparison)
-        return select(place.root, _rules(place), git.states), git.standing
-
-
-def _rules(place: Workplace) -> Rules:
-    return rules_for(place.settings, place.root, place.store.path)
+        selection = select(place.root, rules, git.states)
+        return selection, git.standing and git.standing.without(rules.never_hold), rules
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
     """Return the patterns that left something out, the store as the folder it is."""
-    store = f"{place.store.path.name}/"
+    store = f"{os.path.basename(os.path.normpath(place.store_as_named))}/"
     patterns = (store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules)
     return tuple(dict.fromkeys(patterns))
 
@@ -213,6 +247,7 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
         states={},
         commit=header.commit,
         left_out=header.left_out,
+        left_out_by=seen.left_out_by(),
         proved=proved,
         problems=selection.problems,
         dropped=tuple(Dropped(printable(each.path), str(each.rule)) for each in selection.dropped),

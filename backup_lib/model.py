@@ -125,9 +125,9 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     excluded: tuple[str, ...] = ()
     """The rules that left something out."""
     left_out: int = 0
-    """Files of the commit that a rule left out."""
+    """Files of the commit that a rule left out; those of the store also where they are not in the tree."""
     deleted: int = 0
-    """Files of the commit that were not in the tree."""
+    """Other files of the commit that were not in the tree."""
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True):
