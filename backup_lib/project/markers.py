@@ -33,8 +33,10 @@ def marked_from_outside(parent: bytes, name: bytes, beside: Listing) -> Rule | N
     marker = _BESIDE.get(name)
     if marker is not None and _is_file(beside, marker):
         return built_in(f"{os.fsdecode(name)}/ beside {os.fsdecode(marker)}")
-    above = parent[:-1].rpartition(b"/")[2]
-    return built_in(f"{os.fsdecode(above)}/{os.fsdecode(name)}/") if above in _IN.get(name, ()) else None
+    for above in _IN.get(name, ()):
+        if (b"/" + parent).endswith(b"/" + above + b"/"):
+            return built_in(f"{os.fsdecode(above)}/{os.fsdecode(name)}/")
+    return None
 
 
 def marked_inside(folder: int, inside: Listing) -> Rule | None:
