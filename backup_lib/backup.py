@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,13 +23,14 @@ from backup_lib.errors import (
     ProjectError,
     SettingsError,
     StoreError,
+    counted,
     printable,
     translated,
 )
 from backup_lib.filesystem import OPEN_DIRECTORY, PATH_LIMIT
 from backup_lib.keep_out import keep_store_out
 from backup_lib.model import Entry, GitState, Header, Problem, Source
-from backup_lib.project.rules import THE_STORE, Rules, rules_for
+from backup_lib.project.rules import THE_STORE, Rule, Rules, rules_for
 from backup_lib.project.selection import Selection, select
 from backup_lib.project.standing import Comparison, Sight, Standing
 from backup_lib.project.version import stated_otherwise, tag_name
@@ -37,8 +39,19 @@ from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
 from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
-__all__ = ["BackedUp", "Dropped", "Look", "Order", "back_up", "foreseen", "look", "refuse"]
+__all__ = [
+    "BackedUp",
+    "Dropped",
+    "Look",
+    "Order",
+    "back_up",
+    "foreseen",
+    "left_out_line",
+    "look",
+    "refuse",
+]
 
+_SHOWN_RULES = 3
 _MOST_TEXT = 1 << 16
 """Bytes of a note, and of all rules, in the header: escaped, they still fit into a line of the manifest."""
 
@@ -82,6 +95,8 @@ class BackedUp(msgspec.Struct, frozen=True):
     """Files of the commit that a rule left out."""
     stated: str = ""
     """Another version that files of the project state: ``1.0.0 in package.json``."""
+    left_out_by: dict[str, int] = {}
+    """How many of them each rule left out that a person wrote, most first."""
     problems: tuple[Problem, ...] = ()
     dropped: tuple[Dropped, ...] = ()
     aside: str = ""
@@ -101,7 +116,37 @@ class Look:
     header: Header
     selection: Selection
     standing: Standing | None
-    """How the files stand to the commit; None without git."""
+    """How the files stand to the commit; what never goes in has not changed. None without git."""
+    rules: Rules
+
+    def left_out_by(self) -> dict[str, int]:
+        """Return how many files of the commit each rule left out that a person wrote, most first."""
+        rules = {each.path: each.rule for each in self.selection.dropped if each.rule.is_a_persons}
+        if self.standing is None or not rules:
+            return {}
+        deciding = (_rule_over(path, rules) for path in self.standing.unseen - self.standing.deleted)
+        found = Counter(str(rule) for rule in deciding if rule is not None)
+        return dict(sorted(found.items(), key=lambda each: (-each[1], each[0])))
+
+
+def _rule_over(path: bytes, rules: Mapping[bytes, Rule]) -> Rule | None:
+    """Return which of the rules dropped a file, or a folder above it; they are given by what they dropped."""
+    end = len(path)
+    while end > 0 and path[:end] not in rules:
+        end = path.rfind(b"/", 0, end - 1) + 1
+    return rules.get(path[:end])
+
+
+def left_out_line(left_out_by: Mapping[str, int]) -> str:
+    """Return the line that tells a person of the files of the commit that rules of theirs left out."""
+    files = counted(sum(left_out_by.values()), "committed file")
+    if len(left_out_by) == 1:
+        return f"Left out by a rule of yours: {files}, by {next(iter(left_out_by))}"
+    each = [f"{number} by {rule}" for rule, number in left_out_by.items()]
+    if len(each) > _SHOWN_RULES:
+        more = sum(list(left_out_by.values())[_SHOWN_RULES:])
+        each[_SHOWN_RULES:] = [f"{more} by {counted(len(each) - _SHOWN_RULES, 'more rule')}"]
+    return f"Left out by rules of yours: {files}, {', '.join(each)}"
 
 
 def look(place: Workplace, order: Order) -> Look:
@@ -115,7 +160,7 @@ def look(place: Workplace, order: Order) -> Look:
         raise SettingsError(f"--note takes at most {_MOST_TEXT} bytes; put the rest into a file")
     scanned = time.time_ns()
     repository = place.repository
-    selection, standing = _selected(place)
+    selection, standing, rules = _selected(place)
     epoch = _epoch()
     tag = tag_name(order.version) if order.version else None
     commit = repository.commit if repository else None
@@ -136,7 +181,7 @@ def look(place: Workplace, order: Order) -> Look:
         deleted=len(standing.deleted) if standing else 0,
         stated=_stated(place, order),
     )
-    return Look(header, selection, standing)
+    return Look(header, selection, standing, rules)
 
 
 def foreseen(place: Workplace, seen: Look) -> list[Problem]:
@@ -179,17 +224,16 @@ class _Git:
         return self.standing.states
 
 
-def _selected(place: Workplace) -> tuple[Selection, Standing | None]:
+def _selected(place: Workplace) -> tuple[Selection, Standing | None, Rules]:
     """Walk the project while git compares it with the commit."""
     if place.repository is None:
-        return select(place.root, _rules(place)), None
+        rules = rules_for(place.settings, place.root, place.store_as_named)
+        return select(place.root, rules), None, rules
     with place.repository.comparing() as comparison:
+        rules = rules_for(place.settings, place.root, place.store_as_named, comparison.tracked)
         git = _Git(comparison)
-        return select(place.root, _rules(place), git.states), git.standing
-
-
-def _rules(place: Workplace) -> Rules:
-    return rules_for(place.settings, place.root, place.store.path)
+        selection = select(place.root, rules, git.states)
+        return selection, git.standing and git.standing.without(rules.never_hold), rules
 
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
@@ -197,7 +241,7 @@ def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
 
     Of very many, the first are told.
     """
-    store = f"{place.store.path.name}/"
+    store = f"{os.path.basename(os.path.normpath(place.store_as_named))}/"
     patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
     rules = tuple(dict.fromkeys(patterns if place.store.is_outside else [*patterns, store]))
     room = accumulate(len(os.fsencode(rule)) for rule in rules)
@@ -284,6 +328,7 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
         commit=header.commit,
         left_out=header.left_out,
         stated=header.stated,
+        left_out_by=seen.left_out_by(),
         proved=proved,
         problems=selection.problems,
         dropped=tuple(Dropped(printable(each.path), str(each.rule)) for each in selection.dropped),

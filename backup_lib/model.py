@@ -128,9 +128,9 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     excluded: tuple[str, ...] = ()
     """The rules that left something out."""
     left_out: int = 0
-    """Files of the commit that a rule left out."""
+    """Files of the commit that a rule left out; those of the store also where they are not in the tree."""
     deleted: int = 0
-    """Files of the commit that were not in the tree."""
+    """Other files of the commit that were not in the tree."""
     stated: str = ""
     """Another version that a file of the project states: ``1.0.0 in package.json``."""
 

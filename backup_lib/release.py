@@ -10,12 +10,13 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
+from itertools import filterfalse
 from typing import Literal
 
 import msgspec
 
 from backup_lib.archive.reader import PlacedBlock, Reader, open_archive, open_for_reading
-from backup_lib.backup import Look, Order, back_up, foreseen, look, refuse
+from backup_lib.backup import Look, Order, back_up, foreseen, left_out_line, look, refuse
 from backup_lib.clock import now
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
 from backup_lib.model import Problem
@@ -324,30 +325,38 @@ def _refuse(goal: _Goal, seen: Look) -> None:
 def _refuse_dirty(goal: _Goal, seen: Look) -> None:
     """Refuse a tree that is not what the commit holds; what earlier releases noted does not count."""
     dirty = _dirt(goal, seen)
-    if not dirty:
-        return
     more = f" and {len(dirty) - 1} more" if len(dirty) > 1 else ""
-    if goal.allow_dirty:
+    if dirty and not goal.allow_dirty:
+        raise ProjectError(
+            f"the tree is not as committed: {dirty[0]}{more}; "
+            "commit it, let git ignore it, or say --allow-dirty"
+        )
+    if dirty:
         goal.place.console.say(f"The tree is not as committed: {dirty[0]}{more}")
-        return
-    raise ProjectError(
-        f"the tree is not as committed: {dirty[0]}{more}; commit it, let git ignore it, or say --allow-dirty"
-    )
+    if left_out_by := seen.left_out_by():
+        goal.place.console.say(left_out_line(left_out_by))
 
 
 def _dirt(goal: _Goal, seen: Look) -> list[str]:
     """Return what of the tree is not as committed, as lines for a person."""
     place, changelog = goal.place, _changelog_name(goal)
     standing = seen.standing
-    dirt = {source.path: "untracked" for source in seen.selection.sources if source.state == "untracked"}
+    dirt = {source.path: "is untracked" for source in seen.selection.sources if source.state == "untracked"}
     if standing is not None:
-        dirt |= dict.fromkeys(standing.changed, "modified") | dict.fromkeys(standing.deleted, "deleted")
+        dirt |= dict.fromkeys(standing.changed, "is modified") | dict.fromkeys(standing.deleted, "is deleted")
+        dirt |= {path: _unlooked(path in standing.deleted, flag) for path, flag in standing.unlooked.items()}
     if place.repository and any(source.state == "submodule" for source in seen.selection.sources):
-        dirt |= dict.fromkeys(changed_submodules(place.repository.tree), "a submodule with changes")
+        changed = filterfalse(seen.rules.never_hold, changed_submodules(place.repository.tree))
+        dirt |= dict.fromkeys(changed, "is a submodule with changes")
     file = place.changelog
     if changelog in dirt and file.exists() and _only_notes(goal, changelog, read_changelog(file)):
         del dirt[changelog]
-    return [f"{printable(path)} is {state}" for path, state in sorted(dirt.items())]
+    return [f"{printable(path)} {state}" for path, state in sorted(dirt.items())]
+
+
+def _unlooked(is_deleted: bool, flag: str) -> str:
+    differs = "is not in the tree" if is_deleted else "differs from the commit"
+    return f"{differs}, though git is told not to look ({flag})"
 
 
 def _only_notes(goal: _Goal, path: bytes, text: bytes) -> bool:

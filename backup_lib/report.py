@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from backup_lib.backup import BackedUp
+from backup_lib.backup import BackedUp, left_out_line
 from backup_lib.clean import Cleaned
 from backup_lib.errors import counted, printable, shortened
 from backup_lib.model import STATES
@@ -116,6 +116,8 @@ def _standing(result: BackedUp) -> Iterator[str]:
         told.append(f"{counted(result.left_out, 'committed file')} left out")
     if told:
         yield "Git: " + ", ".join(told)
+    if result.left_out_by:
+        yield left_out_line(result.left_out_by)
 
 
 @lines.register

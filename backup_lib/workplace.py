@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,11 @@ class Workplace:
     def store(self) -> LocalStore:
         """The store; nothing is made until something is written."""
         return open_store(self.settings.store, self.root, self.releasing, self.new_store, described)
+
+    @property
+    def store_as_named(self) -> Path:
+        """Where the settings say that the store is; what is a link in it is not resolved."""
+        return self.root / os.path.expanduser(self.settings.store)
 
     @cached_property
     def repository(self) -> Repository | None:

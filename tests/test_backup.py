@@ -312,9 +312,78 @@ def test_a_folder_of_sources_cannot_become_the_store(project: Path, run: Run) ->
 
 
 def test_committed_files_that_a_rule_leaves_out_are_said(project: Path, run: Run) -> None:
-    """A backup that lacks files of the commit says how many."""
+    """A backup that lacks files of the commit says how many, and which rule of a person's leaves them out."""
     with setting("EXCLUDE", "*.js"):
-        assert "2 committed files left out" in run("backup").out
+        for flag in ("--dry-run", "--note=x"):
+            lines = run("backup", flag).out.splitlines()
+            assert any("2 committed files left out" in line for line in lines)
+            assert "Left out by a rule of yours: 2 committed files, by *.js (setting exclude)" in lines
+        assert "# Left out: 2 committed files\n" in next(project.glob("backups/v*/MANIFEST.txt")).read_text()
+
+
+def test_many_rules_that_leave_out_what_is_committed_are_one_line(project: Path, run: Run) -> None:
+    """The ones that leave out most are named, the others counted; JSON has them all."""
+    for number, folder in enumerate(("docs", "a/docs", "b", "c", "d", "e"), 1):
+        for file in range(number):
+            (project / folder).mkdir(parents=True, exist_ok=True)
+            (project / folder / f"{file}.txt").write_text("x\n")
+    (project / "dist").mkdir()
+    (project / "dist" / "new").write_text("nobody tracks it\n")
+    git(project, "add", "-A", ":!dist")
+    (project / ".backupignore").write_text("docs/\n/b/*\n/c\n/node_modules/\n")
+    (project / "e" / ".backupignore").write_text("*\n")
+    git(project, "commit", "-m", "Many")
+    with setting("EXCLUDE", "d/"):
+        outcome = run("backup")
+        told = run("backup", "--json").json["result"]
+
+    assert told["left_out_by"] == {
+        "* (e/.backupignore:1)": 6,
+        "d/ (setting exclude)": 5,
+        "/c (.backupignore:3)": 4,
+        "/b/* (.backupignore:2)": 3,
+        "docs/ (.backupignore:1)": 3,
+    }
+    assert told["left_out"] == 21
+    assert (
+        "Left out by rules of yours: 21 committed files, 6 by * (e/.backupignore:1), "
+        "5 by d/ (setting exclude), 4 by /c (.backupignore:3), 6 by 2 more rules"
+    ) in outcome.out.splitlines()
+
+
+def test_what_is_committed_is_in_the_backup(project: Path, run: Run) -> None:
+    """A built-in pattern drops what git does not track, and the dry run names it file by file."""
+    (project / "dist").mkdir()
+    for name in ("index.js", "index.js.map"):
+        (project / "dist" / name).write_text("x\n")
+    (project / "target").mkdir()
+    (project / "target" / "app").write_text("x\n")
+    (project / "Cargo.toml").write_text("")
+    git(project, "add", "-f", "dist/index.js", "Cargo.toml")
+    git(project, "commit", "-m", "Product")
+    outcome = run("backup", "--dry-run")
+    archive = archive_of(run("backup", "--json"))
+
+    assert "  left out  dist/index.js.map  by dist/ (built-in)" in outcome.out.splitlines()
+    assert "  left out  target/  by target/ beside Cargo.toml (built-in)" in outcome.out.splitlines()
+    assert "committed file left out" not in outcome.out
+    with tarfile.open(archive) as tar:
+        names = set(tar.getnames())
+    assert "heymarket-endpoint/dist/index.js" in names
+    assert not names & {"heymarket-endpoint/dist/index.js.map", "heymarket-endpoint/target"}
+
+
+def test_without_git_everything_that_can_be_made_again_is_left_out(project: Path, run: Run) -> None:
+    """Nobody tracks it there."""
+    (project / "dist").mkdir()
+    (project / "dist" / "index.js").write_text("x\n")
+    git(project, "add", "-f", "dist")
+    git(project, "commit", "-m", "Product")
+    shutil.rmtree(project / ".git")
+
+    assert (
+        "  left out  dist/  by dist/ (built-in)" in run("backup", "--dry-run", "--root", ".").out.splitlines()
+    )
 
 
 @pytest.mark.parametrize(

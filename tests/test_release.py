@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support import Run, archive_of, git, invoke, refused, unreadable
+from support import Run, archive_of, git, invoke, refused, setting, unreadable
 
 import tasks
 from backup_lib import release as release_module
@@ -102,10 +102,174 @@ def test_a_changed_file_that_no_backup_holds_is_dirt_too(project: Path, run: Run
     git(project, "add", "-f", "build")
     git(project, "commit", "-m", "Pack")
     (project / "build" / "pack.js").write_text("changed\n")
-    refused(run("release"), 1, "build/pack.js is modified")
-    git(project, "checkout", "build")
-    assert run("release").code == 0
+    with setting("EXCLUDE", "build/"):
+        refused(run("release"), 1, "build/pack.js is modified")
+        git(project, "checkout", "build")
+        assert run("release").code == 0
     assert "1 file left out" in run("verify").out
+
+
+@pytest.mark.parametrize("path", ["dist/index.js", "build/deep/er/pack.js", "web/node_modules/fixture/x.js"])
+def test_a_release_holds_all_that_is_committed(project: Path, run: Run, tmp_path: Path, path: str) -> None:
+    """Where the product is committed it is in the backup, and what was built beside it is not."""
+    file = project / path
+    file.parent.mkdir(parents=True)
+    file.write_text("run()\n")
+    git(project, "add", "-f", path)
+    git(project, "commit", "-m", "Product")
+    (project / ".gitignore").write_text("node_modules/\n.env\nbackups/\n*.map\n")
+    git(project, "commit", "-qam", "Maps")
+    file.with_suffix(".map").write_text("map\n")
+    outcome = run("release")
+
+    assert outcome.code == 0, outcome
+    assert "as committed, plus 1 ignored file" in outcome.err
+    assert "left out" not in outcome.err
+    assert run("restore", "--to", str(tmp_path / "to")).code == 0
+    there = tmp_path / "to" / "heymarket-endpoint" / path
+    assert there.read_text() == "run()\n"
+    assert [each.name for each in there.parent.iterdir()] == [there.name]
+
+
+def test_a_release_says_which_rule_leaves_out_what_is_committed(project: Path, run: Run) -> None:
+    """In one line, also where nothing is done; a refusal is one line all the same."""
+    line = "Left out by a rule of yours: 2 committed files, by *.js (setting exclude)"
+    with setting("EXCLUDE", "*.js"):
+        assert line in run("release", "--dry-run").err.splitlines()
+        outcome = run("release")
+        assert outcome.err.splitlines().count(line) == 1
+        assert "2 files left out" in run("verify").out
+        (project / "new.txt").write_text("")
+        refused(run("release", "--version", "1.2.0"), 1, "new.txt is untracked")
+
+
+@pytest.mark.parametrize("flag", ["skip-worktree", "assume-unchanged"])
+def test_a_file_that_git_does_not_look_at_is_compared(project: Path, run: Run, flag: str) -> None:
+    """One that equals the commit is released; one that differs, or is gone, is refused with its flag."""
+    server, config = project / "src" / "server.js", project / "src" / "app.config.js"
+    git(project, "update-index", f"--{flag}", "src/server.js", "src/app.config.js")
+    committed = config.read_text()
+    config.write_text(committed.replace("80", "81"))
+    assert git(project, "status", "--porcelain") == ""
+    differs = f"src/app.config.js differs from the commit, though git is told not to look ({flag})"
+    refused(run("release"), 1, differs)
+    config.unlink()
+    refused(
+        run("release"), 1, f"src/app.config.js is not in the tree, though git is told not to look ({flag})"
+    )
+    config.write_text(committed)
+    os.utime(server, (1, 1))
+    outcome = run("release")
+    assert outcome.code == 0, outcome
+    assert "as committed, plus 1 ignored file" in outcome.err
+    assert run("verify", "--depth", "restore").code == 0
+
+
+def test_a_submodule_that_git_does_not_look_at_is_compared(project: Path, run: Run, tmp_path: Path) -> None:
+    """A change in it is dirt, whatever the flag."""
+    library = tmp_path / "library"
+    library.mkdir()
+    git(library, "init")
+    (library / "code").write_text("1\n")
+    git(library, "add", "-A")
+    git(library, "commit", "-m", "Library")
+    git(project, "-c", "protocol.file.allow=always", "submodule", "add", library.as_uri(), "sub")
+    git(project, "commit", "-m", "Submodule")
+    git(project, "update-index", "--assume-unchanged", "sub")
+    (project / "sub" / "code").write_text("2\n")
+    refused(
+        run("release"), 1, "sub differs from the commit, though git is told not to look (assume-unchanged)"
+    )
+    git(project / "sub", "checkout", "-q", "code")
+    assert run("release").code == 0
+
+
+def _linked_store(project: Path, disk: Path, store: str) -> None:
+    """Let a path in the project lead to a folder elsewhere."""
+    disk.mkdir(exist_ok=True)
+    link = project / store
+    link.parent.mkdir(exist_ok=True, parents=True)
+    link.symlink_to(disk)
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+@pytest.mark.parametrize("store", ["backups", "src/deep/store", "{project}/backups", "backups/sub"])
+def test_a_link_to_the_store_is_part_of_it(
+    project: Path, run: Run, tmp_path: Path, store: str, tracked: bool
+) -> None:
+    """It is no dirt and in no archive, whether git tracks it or not: a restored tree leads to no store."""
+    named = store.format(project=project)
+    link = named.removeprefix(f"{project}/").removesuffix("/sub")
+    _linked_store(project, tmp_path / "disk", link)
+    if tracked:
+        git(project, "add", "-f", link)
+        git(project, "commit", "-m", "Link")
+    with setting("STORE", named):
+        outcome = run("release")
+        assert outcome.code == 0, outcome
+        assert run("restore", "--to", str(tmp_path / "to")).code == 0
+        assert ("1 file left out" in run("verify").out) == tracked
+        (project / "src" / "server.js").write_text("next\n")
+        git(project, "commit", "-qam", "Next")
+        assert run("release", "--version", "1.2.0").code == 0
+    restored = tmp_path / "to" / "heymarket-endpoint"
+    assert (restored / "src" / "server.js").exists()
+    assert not os.path.lexists(restored / link)
+    assert list((tmp_path / "disk").rglob("*Z.tar.gz"))
+
+
+def test_a_link_to_a_link_to_the_store_is_part_of_it(project: Path, run: Run, tmp_path: Path) -> None:
+    """Each link on the way is."""
+    _linked_store(project, tmp_path / "disk", "links/to")
+    (project / "backups").symlink_to("links/to")
+    assert run("release").code == 0
+    assert run("restore", "--to", str(tmp_path / "to")).code == 0
+    names = {path.name for path in (tmp_path / "to" / "heymarket-endpoint").iterdir()}
+    assert "backups" not in names
+    assert list((tmp_path / "to" / "heymarket-endpoint" / "links").iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["new", "modified", "deleted", "staged", "unlooked"])
+def test_a_store_that_git_tracks_is_no_dirt(project: Path, run: Run, change: str) -> None:
+    """A team whose copy is git commits its backups: what became of them refuses no release."""
+    assert run("backup", "--version", "1.0.0").code == 0
+    git(project, "add", "-f", "backups/v1.0.0", "backups/ledger.jsonl")
+    git(project, "commit", "-m", "Backups")
+    count = len(git(project, "ls-files", "backups").splitlines())
+    manifest = project / "backups" / "v1.0.0" / "MANIFEST.txt"
+    if change == "new":
+        (project / ".gitignore").write_text("node_modules/\n.env\n")
+        git(project, "commit", "-qam", "Show the store")
+    elif change == "modified":
+        git(project, "update-index", "--chmod=+x", "backups/v1.0.0/MANIFEST.txt")
+    elif change == "deleted":
+        assert run("backup", "--version", "1.0.1", "clean", "--keep", "1").code == 0
+        assert not manifest.exists()
+    elif change == "staged":
+        git(project, "rm", "-q", "--cached", "backups/ledger.jsonl")
+    else:
+        git(project, "update-index", "--skip-worktree", "backups/ledger.jsonl")
+    outcome = run("release")
+
+    assert outcome.code == 0, outcome
+    assert f"as committed, {count} files left out, plus 1 ignored file" in outcome.err
+    assert "deleted" not in outcome.err
+    assert "by a rule of yours" not in outcome.err
+
+
+def test_a_restored_tree_is_no_dirt(project: Path, run: Run) -> None:
+    """What restore makes at the root is neither archived nor dirt, though git tracks it, but counted."""
+    assert run("backup").code == 0
+    assert run("restore").code == 0
+    restored = project / "restored" / "v1.1.0" / "heymarket-endpoint"
+    git(project, "add", "-f", "restored")
+    git(project, "commit", "-m", "Restored")
+    (restored / "src" / "server.js").write_text("changed\n")
+    (restored / ".env").unlink()
+    outcome = run("release")
+
+    assert outcome.code == 0, outcome
+    assert "6 files left out" in outcome.err
 
 
 def test_its_own_store_and_note_are_no_dirt(project: Path, run: Run) -> None:

@@ -10,31 +10,35 @@ Five layers, the weakest first; the strongest one with a word about a path decid
 
 Within one file or setting the last matching pattern decides, and the file in the deeper folder wins.
 A ``!`` in ``.gitignore`` says that git does not ignore a path; it does not bring back what a built-in
-pattern drops, or the usual ``*``, ``!*/`` would back up ``.git`` and ``node_modules``.
-Nothing brings back the store and what an interrupted run left behind.
+pattern drops, or the usual ``*``, ``!*/`` would back up ``node_modules``.
+
+What git tracks is dropped by nobody but a person: not by the first two layers. Of a folder that they drop,
+what git tracks in it stays.
+Nothing brings back ``.git``, the store, ``/restored/``, and what an interrupted run left behind.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from backup_lib.errors import SettingsError, printable
 from backup_lib.project.pattern import FILE, FOLDER, Pattern, parse_pattern, pattern_lines
+from backup_lib.project.tracked import Tracked
 from backup_lib.settings import Settings
 
 if TYPE_CHECKING:
     from pathspec import PathSpec
     from pathspec.pattern import RegexPattern
 
-__all__ = ["BUILT_IN", "THE_STORE", "Rule", "Rules", "Scope", "rules_for"]
+__all__ = ["BUILT_IN", "THE_STORE", "Rule", "Rules", "Scope", "built_in", "rules_for"]
 
 BUILT_IN = (
-    ".git",
     "node_modules/",
     "dist/",
     "build/",
@@ -57,12 +61,29 @@ BUILT_IN = (
     ".turbo/",
     "bower_components/",
     "*.egg-info/",
+    ".eggs/",
     ".DS_Store",
-    "/restored/",
+    ".svelte-kit/",
+    ".docusaurus/",
+    ".expo/",
+    ".pnpm-store/",
+    ".sass-cache/",
+    ".gradle/",
+    ".dart_tool/",
+    ".stack-work/",
+    ".zig-cache/",
+    ".terraform/",
+    ".terragrunt-cache/",
+    ".direnv/",
+    "htmlcov/",
 )
-"""gitignore patterns of what can be made again, and of what ``restore`` makes."""
+"""gitignore patterns of what its tool makes again by one command, by names that mean nothing else.
+
+Folders that are known by more than their name are in `backup_lib.project.markers`.
+"""
 
 _TOGETHER = 100  # patterns that RE2's memory is enough for, unless they are huge
+_MOST_LINKS = 40  # the kernel follows no more
 _PARTIAL = re.compile(rb"\..+\.[0-9a-f]{8}\.partial", re.DOTALL)
 _BUILT_IN_RANK, _GITIGNORE_RANK, _EXCLUDE_RANK, _BACKUPIGNORE_RANK, _INCLUDE_RANK, _STORE_RANK = range(6)
 
@@ -77,11 +98,30 @@ class Rule:
     rank: int
     """Of its layer: 0 is the weakest."""
 
+    @property
+    def spares_tracked(self) -> bool:
+        """Whether it drops nothing that git tracks."""
+        return self.rank <= _GITIGNORE_RANK and self not in _ALWAYS
+
+    @property
+    def is_a_persons(self) -> bool:
+        """Whether a person wrote it for us."""
+        return self.rank in (_EXCLUDE_RANK, _BACKUPIGNORE_RANK)
+
     def __str__(self) -> str:
         return f"{self.pattern} ({self.origin})" if self.origin else self.pattern
 
 
+def built_in(pattern: str) -> Rule:
+    """Return the rule of a built-in pattern."""
+    return Rule(pattern, "built-in", _BUILT_IN_RANK)
+
+
 THE_STORE = Rule("the store", "", _STORE_RANK)
+_GIT = built_in(".git")
+_RESTORED = built_in("/restored/")
+_ALWAYS = (_GIT, _RESTORED)
+"""They drop what they name whatever git tracks, and whatever ``include`` says."""
 
 
 _Numbered = list[tuple[int, Pattern]]
@@ -193,26 +233,51 @@ class Scope:
     rules: Rules
     layers: tuple[_Layer, ...]
     """Strongest first."""
+    outer: Rule | None = None
+    """What drops this folder, of which only what git tracks stays, or what ``include`` names."""
+    is_told: bool = False
+    """Whether the folder itself is told as dropped, and nothing in it any more."""
 
-    def dropping(self, parent: bytes, name: bytes, folder: bool) -> Rule | None:
+    def dropping(self, parent: bytes, name: bytes, folder: bool, marker: Rule | None = None) -> Rule | None:
         """Return the rule that leaves `name` out of the folder `parent`; None where it stays.
 
-        `parent` is empty for the root, else it ends with ``/``.
+        `parent` is empty for the root, else it ends with ``/``. A `marker` is the built-in rule for what
+        stands in a folder, or beside it.
         """
-        if self.rules.never_kept(parent, name):
-            return THE_STORE
-        text = name.decode("latin-1")
+        always = self.rules.always_dropping(parent, name, folder)
+        if always is not None:
+            return always
+        rule = self._decided(parent, name.decode("latin-1"), folder, marker)
+        if rule is None or (self.outer is not None and self.outer.rank > rule.rank):
+            rule = self.outer
+        if rule is None or self.rules.includes(parent, name, folder):
+            return None
+        if rule.spares_tracked and self.rules.tracked().holds(parent + name, folder):
+            return None
+        return rule
+
+    def _decided(self, parent: bytes, name: str, folder: bool, marker: Rule | None) -> Rule | None:
         pardoned = False
         for layer in self.layers:
-            found = layer.deciding(parent, text, folder)
+            found = layer.deciding(parent, name, folder)
             if found is None or (pardoned and found[0].rank == _GITIGNORE_RANK):
                 continue
             rule, drops = found
             if drops:
-                return None if self.rules.includes(parent, name, folder) else rule
+                return rule
             if rule.rank != _GITIGNORE_RANK:
                 return None
             pardoned = True
+        return marker
+
+    def inside(self, parent: bytes, name: bytes, rule: Rule | None) -> Scope | None:
+        """Return the scope for the folder `name`, which `rule` drops; None where nothing in it can stay."""
+        if rule is None:
+            return self if self.outer is None else replace(self, outer=None, is_told=False)
+        if rule.spares_tracked and self.rules.tracked().below(parent + name + b"/"):
+            return replace(self, outer=rule, is_told=False)
+        if self.rules.leads_to_included(parent, name):
+            return replace(self, outer=rule, is_told=True)
         return None
 
     def entered(self, folder: bytes, gitignore: bytes | None, backupignore: bytes | None) -> Scope:
@@ -225,8 +290,7 @@ class Scope:
         added = [_Layer(folder, rules) for rules in read if rules]
         if not added:
             return self
-        layers = sorted((*added, *self.layers), key=_rank, reverse=True)
-        return Scope(self.rules, tuple(layers))
+        return replace(self, layers=tuple(sorted((*added, *self.layers), key=_rank, reverse=True)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +299,9 @@ class Rules:
 
     use_gitignore: bool
     store: frozenset[bytes]
-    """Where the store is, below the root; empty where it lies elsewhere."""
+    """Where the store is, below the root, and the links that lead to it; empty where it lies elsewhere."""
+    tracked: Callable[[], Tracked]
+    """Asked only where a rule would drop something that git may track."""
     include: _Layer
     ways: _Layer
     """The folders on the way to what ``include`` names."""
@@ -247,38 +313,55 @@ class Rules:
         """The scope of the root, its own ignore files aside."""
         return Scope(self, self.fixed)
 
-    def never_kept(self, parent: bytes, name: bytes) -> bool:
-        """Whether this is the store, or what an interrupted run left behind."""
-        return parent + name in self.store or (
-            name.endswith(b".partial") and _PARTIAL.fullmatch(name) is not None
-        )
+    def always_dropping(self, parent: bytes, name: bytes, folder: bool) -> Rule | None:
+        """Return the rule for what never goes in: git's own, the store, and what a restore made."""
+        if parent + name in self.store or (name.endswith(b".partial") and _PARTIAL.fullmatch(name)):
+            return THE_STORE
+        if name == b".git":
+            return _GIT
+        return _RESTORED if name == b"restored" and folder and not parent else None
+
+    def never_hold(self, path: bytes) -> bool:
+        """Whether a file never goes in, whatever git tracks: it lies in the store, or in ``/restored/``."""
+        parent = b""
+        *folders, name = path.split(b"/")
+        for above in folders:
+            if self.always_dropping(parent, above, True):
+                return True
+            parent += above + b"/"
+        return self.always_dropping(parent, name, False) is not None
 
     def includes(self, parent: bytes, name: bytes, folder: bool) -> bool:
         """Whether ``include`` names this path."""
         found = self.include.deciding(parent, name.decode("latin-1"), folder)
-        return found is not None and found[1] and not self.never_kept(parent, name)
+        return found is not None and found[1]
 
     def leads_to_included(self, parent: bytes, name: bytes) -> bool:
         """Whether a dropped folder must be looked into, since ``include`` spells out a path below it."""
         way = self.ways.deciding(parent, name.decode("latin-1"), True)
-        return way is not None and not self.never_kept(parent, name)
+        return way is not None and self.always_dropping(parent, name, True) is None
 
 
-def rules_for(settings: Settings, root: Path, store: Path | None = None) -> Rules:
-    """Return the rules of the project at `root`; `store` is where backups go.
+def rules_for(
+    settings: Settings, root: Path, store: Path | None = None, tracked: Callable[[], Tracked] = Tracked
+) -> Rules:
+    """Return the rules of the project at `root`; `store` is where backups go, as the settings name it.
+
+    `tracked` tells what git tracks; without it there is no git.
 
     Raises `SettingsError` naming a pattern that can match nothing, and where the store is the project itself.
     """
     include = _setting_rules("include", settings.include, _INCLUDE_RANK)
     exclude = _setting_rules("exclude", settings.exclude, _EXCLUDE_RANK)
-    built_in = [(Rule(text, "built-in", _BUILT_IN_RANK), pattern) for text, pattern in _parsed(BUILT_IN)]
+    ours = [(built_in(text), pattern) for text, pattern in _parsed(BUILT_IN)]
     ways = [(rule, way) for rule, pattern in include if not pattern.negated for way in _ways_to(pattern)]
     return Rules(
         use_gitignore=settings.use_gitignore,
-        store=_below(root, store) if store is not None else frozenset(),
+        store=frozenset(_places_of(store, root)) if store is not None else frozenset(),
+        tracked=tracked,
         include=_Layer(b"", include),
         ways=_Layer(b"", ways),
-        fixed=tuple(_Layer(b"", rules) for rules in (exclude, built_in) if rules),
+        fixed=tuple(_Layer(b"", rules) for rules in (exclude, ours) if rules),
     )
 
 
@@ -339,17 +422,41 @@ def _ways_to(pattern: Pattern) -> Iterable[Pattern]:
             return
 
 
-def _below(root: Path, store: Path) -> frozenset[bytes]:
-    """Return the paths below `root` at which the store stands: as named, and where its links lead."""
-    real_root = os.path.realpath(root)
-    named = os.path.join(os.path.realpath(os.path.dirname(os.path.abspath(store))), os.path.basename(store))
-    found = set()
-    for place in (named, os.path.realpath(store)):
-        relative = os.path.relpath(place, real_root)
-        if relative == os.curdir:
-            raise SettingsError(
-                f"the store {printable(store)} is the project itself; name a folder in it or elsewhere"
-            )
-        if relative.split(os.sep, 1)[0] != os.pardir:
-            found.add(os.fsencode(relative))
-    return frozenset(found)
+def _places_of(store: Path, root: Path) -> Iterator[bytes]:
+    """Yield the paths below `root` of the store and of the links that lead to it.
+
+    A link on the way that leads somewhere else in the project is a part of the project, not of the store.
+    """
+    real_root, real_store = os.path.realpath(root), os.path.realpath(store)
+    if real_store == real_root:
+        raise SettingsError(
+            f"the store {printable(store)} is the project itself; name a folder in it or elsewhere"
+        )
+    for link in _links_to(os.path.join(os.getcwd(), store)):
+        target = os.path.realpath(link)
+        if target == real_store or not list(_below(real_root, target)):
+            yield from _below(real_root, link)
+    yield from _below(real_root, real_store)
+
+
+def _below(root: str, path: str) -> Iterator[bytes]:
+    relative = os.path.relpath(path, root)
+    if relative.split(os.sep, 1)[0] != os.pardir:
+        yield os.fsencode(relative)
+
+
+def _links_to(path: str) -> Iterator[str]:
+    """Yield the links that are followed on the way to an absolute path, each where it really lies."""
+    at, ahead = os.sep, deque(path.split(os.sep))
+    followed = 0
+    while ahead and followed < _MOST_LINKS:
+        part = ahead.popleft()
+        place = os.path.dirname(at) if part == os.pardir else os.path.normpath(os.path.join(at, part))
+        if part == os.pardir or not os.path.islink(place):
+            at = place
+            continue
+        yield place
+        followed += 1
+        target = os.readlink(place)
+        at = os.sep if os.path.isabs(target) else at
+        ahead.extendleft(reversed(target.split(os.sep)))

@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from backup_lib.errors import ProjectError, printable, translated
 from backup_lib.filesystem import DEEPEST, OPEN_DIRECTORY, open_beneath, read_regular
 from backup_lib.model import GitState, Kind, Problem, Source
+from backup_lib.project.markers import marked_from_outside, marked_inside
 from backup_lib.project.rules import Rule, Rules, Scope
 from backup_lib.project.sources import Sources
 from backup_lib.project.standing import Sight
@@ -60,6 +61,12 @@ class Selection:
         return tuple(sorted(met, key=lambda rule: rule.rank))
 
 
+_Step = tuple[Source, Scope]
+"""A source, and for a folder the scope that its parent gives it."""
+_Listed = tuple[Scope, list[_Step]]
+"""The scope of a folder, in which a marker may have been found by then, and what is kept of its children."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Folder:
     """An open folder of the walk."""
@@ -68,8 +75,7 @@ class _Folder:
     prefix: bytes
     """Its path, ending with ``/``; empty for the root."""
     scope: Scope
-    dropped: bool
-    """True where only what ``include`` names is kept."""
+    entries: dict[bytes, os.DirEntry[str]]
 
 
 @dataclass(slots=True)
@@ -78,8 +84,6 @@ class _Walk:
 
     root: int
     rules: Rules
-    ways: set[bytes] = field(default_factory=set)
-    """Dropped folders that are only kept if something below them is."""
     many_named: set[bytes] = field(default_factory=set)
     """Files that have another name somewhere."""
     link_sizes: dict[bytes, int] = field(default_factory=dict)
@@ -92,16 +96,27 @@ class _Walk:
         """Go through the whole tree; a stack instead of recursion, since trees may be deep."""
         top = _seen(b"", "directory", os.fstat(self.root))
         yield top
-        stack = [self.children(top, self.rules.scope)]
+        stack = [(top, iter(self.children(top, self.rules.scope)[1]))]
+        unsure: list[Source] = []
+        """The dropped folders on the way here, which are kept only if something in them is."""
         while stack:
-            step = next(stack[-1], None)
+            folder, steps = stack[-1]
+            step = next(steps, None)
             if step is None:
                 stack.pop()
+                if unsure and unsure[-1] is folder:
+                    unsure.pop()
                 continue
             source, scope = step
-            yield self.once(source) if source.path in self.many_named else source
             if source.kind == "directory":
-                stack.append(self.children(source, scope))
+                scope, children = self.children(source, scope)
+                stack.append((source, iter(children)))
+                if scope.outer is not None:
+                    unsure.append(source)
+                    continue
+            yield from unsure
+            unsure.clear()
+            yield self.once(source) if source.path in self.many_named else source
 
     def once(self, source: Source) -> Source:
         """Make a hard link of a file that was met under another name."""
@@ -110,16 +125,6 @@ class _Walk:
             return source
         self.link_sizes[source.path] = source.size
         return msgspec.structs.replace(source, kind="hardlink", size=0, link=first)
-
-    def kept(self, found: Sources) -> Sources:
-        """Return what was found, without the dropped folders that led to nothing."""
-        if not self.ways:
-            return found
-        kept: list[Source] = []
-        for source in reversed(list(found)):
-            if source.path not in self.ways or (kept and kept[-1].path.startswith(source.path + b"/")):
-                kept.append(source)
-        return Sources(reversed(kept))
 
     def sights(self, sources: Iterable[Source]) -> Iterator[Sight]:
         """Yield what `States` is told."""
@@ -132,48 +137,54 @@ class _Walk:
             return len(source.link)
         return source.size if source.kind == "file" else self.link_sizes[source.path]
 
-    def children(self, parent: Source, scope: Scope) -> Iterator[tuple[Source, Scope]]:
+    def children(self, folder: Source, scope: Scope) -> _Listed:
         """List a folder; everything in it is looked at before this returns, and the folder closed again."""
-        if parent.path.count(b"/") + 3 > DEEPEST:  # with the top folder, this one and what is in it
+        if folder.path.count(b"/") + 3 > DEEPEST:  # with the top folder, this one and what is in it
             reason = f"nothing is restored from more than {DEEPEST} folders deep"
-            self.problems.append(Problem(parent.path, "unreadable", reason))
-            return iter(())
+            self.problems.append(Problem(folder.path, "unreadable", reason))
+            return scope, []
         try:
-            fd = open_beneath(self.root, parent.path, OPEN_DIRECTORY)
+            fd = open_beneath(self.root, folder.path, OPEN_DIRECTORY)
         except OSError as error:
-            self.note(parent.path, error)
-            return iter(())
+            self.note(folder.path, error)
+            return scope, []
         try:
-            return iter(self.listed(fd, parent, scope))
+            return self.listed(fd, folder.path, scope)
         except OSError as error:
-            self.note(parent.path, error)
-            return iter(())
+            self.note(folder.path, error)
+            return scope, []
         finally:
             os.close(fd)
 
-    def listed(self, fd: int, parent: Source, scope: Scope) -> list[tuple[Source, Scope]]:
-        with os.scandir(fd) as entries:
-            named = sorted((os.fsencode(entry.name), entry) for entry in entries)
-        prefix = parent.path + b"/" if parent.path else b""
-        names = {name for name, _ in named}
+    def listed(self, fd: int, path: bytes, scope: Scope) -> _Listed:
+        with os.scandir(fd) as found:
+            entries = {os.fsencode(entry.name): entry for entry in found}
+        marker = marked_inside(fd, entries) if path and scope.outer is None else None
+        if marker is not None:
+            parent, slash, name = path.rpartition(b"/")
+            judged = self.judged(scope, parent + slash, name, True, marker)
+            if judged is None:
+                return replace(scope, outer=marker), []
+            scope = judged
+        prefix = path + b"/" if path else b""
         inner = scope.entered(
             prefix,
-            _read_gitignore(fd, prefix) if self.rules.use_gitignore and b".gitignore" in names else None,
-            _read_backupignore(fd, prefix) if b".backupignore" in names else None,
+            _read_gitignore(fd, prefix) if self.rules.use_gitignore and b".gitignore" in entries else None,
+            _read_backupignore(fd, prefix) if b".backupignore" in entries else None,
         )
-        folder = _Folder(fd, prefix, inner, parent.path in self.ways)
-        looked_at = (self.look(folder, name, entry) for name, entry in named)
-        return [(source, inner) for source in looked_at if source is not None]
+        folder = _Folder(fd, prefix, inner, entries)
+        looked_at = (self.look(folder, name) for name in sorted(entries))
+        return scope, [step for step in looked_at if step is not None]
 
-    def look(self, folder: _Folder, name: bytes, entry: os.DirEntry[str]) -> Source | None:
+    def look(self, folder: _Folder, name: bytes) -> _Step | None:
         """Return what stands there; None where it is not kept, which is noted."""
-        path = folder.prefix + name
+        path, entry = folder.prefix + name, folder.entries[name]
         try:
             is_folder = entry.is_dir(follow_symlinks=False)
-            if self.leaves_out(folder, name, is_folder):
-                if not (is_folder and self.rules.leads_to_included(folder.prefix, name)):
-                    return None
-                self.ways.add(path)
+            marker = marked_from_outside(folder.prefix, name, folder.entries) if is_folder else None
+            scope = self.judged(folder.scope, folder.prefix, name, is_folder, marker)
+            if scope is None:
+                return None
             facts = entry.stat(follow_symlinks=False)
             kind = _KINDS.get(stat.S_IFMT(facts.st_mode))
             if kind is None:
@@ -181,18 +192,23 @@ class _Walk:
                 return None
             if kind == "file" and facts.st_nlink > 1:
                 self.many_named.add(path)
-            return _seen(path, kind, facts, os.readlink(name, dir_fd=folder.fd) if kind == "symlink" else b"")
+            link = os.readlink(name, dir_fd=folder.fd) if kind == "symlink" else b""
+            return _seen(path, kind, facts, link), scope
         except OSError as error:
             self.note(path, error)
             return None
 
-    def leaves_out(self, folder: _Folder, name: bytes, is_folder: bool) -> bool:
-        if folder.dropped:
-            return not self.rules.includes(folder.prefix, name, is_folder)
-        rule = folder.scope.dropping(folder.prefix, name, is_folder)
-        if rule is not None:
-            self.dropped.append(Dropped(folder.prefix + name + (b"/" if is_folder else b""), rule))
-        return rule is not None
+    def judged(
+        self, scope: Scope, parent: bytes, name: bytes, is_folder: bool, marker: Rule | None
+    ) -> Scope | None:
+        """Return the scope for what stands in `parent`; None where a rule leaves it out, which is noted."""
+        rule = scope.dropping(parent, name, is_folder, marker)
+        if rule is None:
+            return scope.inside(parent, name, None)
+        inside = scope.inside(parent, name, rule) if is_folder else None
+        if not scope.is_told and (inside is None or inside.is_told):
+            self.dropped.append(Dropped(parent + name + (b"/" if is_folder else b""), rule))
+        return inside
 
     def skip(self, path: bytes, facts: os.stat_result) -> None:
         reason = _NOT_KEPT.get(stat.S_IFMT(facts.st_mode), "neither file, folder nor symlink")
@@ -218,10 +234,9 @@ def select(root: Path, rules: Rules, states: States | None = None) -> Selection:
         fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         walk = _Walk(fd, rules)
-        found = Sources(walk.run())
+        sources = Sources(walk.run())
     finally:
         os.close(fd)
-    sources = walk.kept(found)
     if all(source.kind == "directory" for source in sources):
         for problem in walk.problems:
             where = printable(root / os.fsdecode(problem.path))

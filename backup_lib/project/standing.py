@@ -6,22 +6,23 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import filterfalse
 from typing import NamedTuple
 
 from backup_lib.errors import ProjectError
 from backup_lib.model import GitState
 from backup_lib.project.committed import Committed
-from backup_lib.project.worktree import WorkTree, refusal
+from backup_lib.project.tracked import GITLINK, Index, Tracked, read_index
+from backup_lib.project.unlooked import as_staged
+from backup_lib.project.worktree import WorkTree, fields, refusal
 
 __all__ = ["Comparison", "Sight", "Standing", "changed_submodules", "comparing", "files_of", "ignored"]
 
 _FILE_MODES = (b"100644", b"100755", b"120000")
-_GITLINK = b"160000"
-_PLAIN = (b"H 100644 ", b"H 100755 ", b"H 120000 ")
 _NO_FILTER = (b"unspecified", b"unset", b"set", b"")
 _STATUS = (
     "status",
@@ -32,10 +33,8 @@ _STATUS = (
     "--no-renames",
 )
 _FILES_ONLY = ("--untracked-files=no", "--ignore-submodules=all")
-_INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
 _CLOCK_OF_FILES = 5 if sys.platform == "linux" else time.CLOCK_REALTIME
 """CLOCK_REALTIME_COARSE: the times of files may be a tick of the kernel behind the true time."""
-_PIECE = 1 << 16
 _FILTERS = ("config", "--get-regexp", r"^filter\.")
 
 
@@ -59,16 +58,28 @@ class Standing:
     """Those of them that are not in the tree; the others were left out."""
     changed: frozenset[bytes]
     """Files that differ from the commit, or are only about to be committed; not those that are gone."""
+    unlooked: dict[bytes, str]
+    """Files and submodules that git is told not to look at, and which differ or are gone: how it is told."""
     states: tuple[GitState, ...]
     """One for each path asked about, in that order."""
+
+    def without(self, aside: Callable[[bytes], bool]) -> Standing:
+        """Return the same, but that nothing has changed of what is `aside`."""
+        return replace(
+            self,
+            deleted=frozenset(filterfalse(aside, self.deleted)),
+            changed=frozenset(filterfalse(aside, self.changed)),
+            unlooked={path: flag for path, flag in self.unlooked.items() if not aside(path)},
+        )
 
 
 @contextmanager
 def comparing(tree: WorkTree, commit: str | None) -> Iterator[Comparison]:
     """Begin to compare the work tree with the commit; yield at once, git works meanwhile."""
     began_ns = time.clock_gettime_ns(_CLOCK_OF_FILES)
-    with ThreadPoolExecutor(1, thread_name_prefix="git") as pool:
-        yield Comparison(tree, began_ns, pool.submit(_compared, tree, commit))
+    with ThreadPoolExecutor(2, thread_name_prefix="git") as pool:
+        index = pool.submit(read_index, tree, commit)
+        yield Comparison(tree, began_ns, index, pool.submit(_compared, tree, commit, index))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +88,15 @@ class Comparison:
 
     tree: WorkTree
     began_ns: int
+    index: Future[Index]
     answer: Future[_Compared]
+
+    def tracked(self) -> Tracked:
+        """Return what git tracks, which is known long before the rest.
+
+        Raises `ProjectError` where git cannot say.
+        """
+        return self.index.result().tracked
 
     def standing(self, sights: Iterable[Sight]) -> Standing:
         """Return how files stand to the commit, given as the scan saw them, each once.
@@ -102,7 +121,8 @@ class Comparison:
             states[filtered[path]] = "converted"
         unseen = frozenset(compared.committed.rest())
         deleted = frozenset(filter(compared.is_gone, unseen))
-        return Standing(unseen, deleted, compared.changed - compared.gone, tuple(states))
+        changed = compared.changed - compared.gone
+        return Standing(unseen, deleted, changed, compared.unlooked, tuple(states))
 
 
 def files_of(tree: WorkTree, commit: str) -> dict[bytes, str]:
@@ -131,8 +151,9 @@ class _Compared:
     submodules: tuple[bytes, ...]
     """Each ending with ``/``."""
     changed: frozenset[bytes]
-    """Differ from the commit, or are in the index only."""
+    """Differ from the commit, or are in the index only, whether git looks at them or not."""
     gone: frozenset[bytes]
+    unlooked: dict[bytes, str]
     has_filters: bool
     """Whether files may go through filter programs."""
 
@@ -158,30 +179,31 @@ class _Compared:
         return path in self.gone or not os.path.lexists(os.path.join(top, self.tree.prefix + path))
 
 
-def _compared(tree: WorkTree, commit: str | None) -> _Compared:
+def _compared(tree: WorkTree, commit: str | None, index: Future[Index]) -> _Compared:
     listing = [] if commit is None else [_listing(tree, commit, "--long")]
-    filters, *answers = tree.ask_together(
-        [_FILTERS, (*_STATUS, *_FILES_ONLY, *tree.within), (*_INDEX, *tree.within), *listing]
-    )
+    filters, *answers = tree.ask_together([_FILTERS, (*_STATUS, *_FILES_ONLY, *tree.within), *listing])
     outputs = deque(answer.checked("comparing the tree with the commit") for answer in answers)
     del answers  # each output goes once it was read: among many files they are large
     _refuse_another_commit(outputs[0], commit)
     changes = {path: gone for path, gone, _ in _changes(outputs.popleft(), tree.prefix)}
-    unusual = dict(_index(outputs.popleft(), tree.prefix))
-    links = {path for path, mode in unusual.items() if mode == _GITLINK}
+    staged = index.result()
+    links = set(staged.tracked.submodules)
+    same = as_staged(tree, staged.unlooked)
+    unlooked = {path: told.flag for path, told in staged.unlooked.items() if path not in same}
     committed = Committed()
     for path, (mode, _, _, size) in _tree(outputs.popleft() if outputs else b"", tree.prefix):
         if mode in _FILE_MODES:
             # Partial clones do not have every blob: git writes BAD.
             committed.add(path, int(size) if size.isdigit() else -1)
-        elif mode == _GITLINK:
+        elif mode == GITLINK:
             links.add(path)
     return _Compared(
         tree=tree,
         committed=committed,
         submodules=tuple(path + b"/" for path in sorted(links)),
-        changed=frozenset(changes).union(unusual) - links,
+        changed=frozenset(changes).union(unlooked) - links,
         gone=frozenset(path for path, gone in changes.items() if gone),
+        unlooked=unlooked,
         has_filters=bool(filters.output),
     )
 
@@ -215,15 +237,6 @@ def _listing(tree: WorkTree, commit: str, *flags: str) -> tuple[str, ...]:
     return ("ls-tree", "-r", "-z", "--full-tree", *flags, "--end-of-options", commit, *tree.within)
 
 
-def _fields(output: bytes) -> Iterator[bytes]:
-    """Yield what stands before each NUL; all at once would take more memory than the output itself."""
-    start = 0
-    while start < len(output):
-        end = output.find(b"\0", start + _PIECE) + 1 or len(output)
-        yield from output[start:end].split(b"\0")[:-1]
-        start = end
-
-
 _TREE_FIELDS = 3
 """Mode, type and id."""
 
@@ -231,11 +244,11 @@ _TREE_FIELDS = 3
 def _tree(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, list[bytes]]]:
     """Read ``ls-tree -z``: each path with its mode, type, id and, where it was asked for, size."""
     start = len(prefix)
-    for line in _fields(output):
+    for line in fields(output):
         facts, tab, path = line.partition(b"\t")
-        if not tab or len(fields := facts.split()) < _TREE_FIELDS:
+        if not tab or len(told := facts.split()) < _TREE_FIELDS:
             raise ProjectError("git ls-tree told something else than a tree; run it again")
-        yield path[start:], fields
+        yield path[start:], told
 
 
 def _refuse_another_commit(status: bytes, commit: str | None) -> None:
@@ -247,19 +260,8 @@ def _refuse_another_commit(status: bytes, commit: str | None) -> None:
 
 def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool, bool]]:
     """Read ``status --porcelain=v2 -z``: each changed path, whether it is gone, whether a submodule."""
-    for line in _fields(output):
+    for line in fields(output):
         kind, states, rest = line.split(b" ", 2)
         if kind in (b"1", b"u"):
             path = rest.split(b" ", 6 if kind == b"1" else 8)[-1]
             yield path.removeprefix(prefix), states.endswith(b"D"), rest.startswith(b"S")
-
-
-def _index(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Read ``ls-files -s -v -z``: path and mode of submodules, and of files git does not look at.
-
-    It was told not to by ``update-index --assume-unchanged`` or ``--skip-worktree``.
-    """
-    for line in _fields(output):
-        if not line.startswith(_PLAIN):
-            facts, _, path = line.partition(b"\t")
-            yield path.removeprefix(prefix), facts.split(b" ", 2)[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +19,9 @@ from backup_lib.errors import ProjectError, printable
 if TYPE_CHECKING:
     from git import Git
 
-__all__ = ["Answer", "WorkTree", "first_line", "refusal"]
+__all__ = ["Answer", "WorkTree", "fields", "first_line", "refusal"]
+
+_PIECE = 1 << 16
 
 _REDIRECTING = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -108,6 +110,15 @@ def refusal(doing: str, message: str) -> ProjectError:
         call = f"; if you do, run: {advice[0]}" if advice else ""
         return ProjectError(f"git does not trust this repository: it belongs to another user{call}")
     return ProjectError(f"{doing} failed: {first_line(message)}")
+
+
+def fields(output: bytes) -> Iterator[bytes]:
+    """Yield what stands before each NUL; all at once would take more memory than the output itself."""
+    start = 0
+    while start < len(output):
+        end = output.find(b"\0", start + _PIECE) + 1 or len(output)
+        yield from output[start:end].split(b"\0")[:-1]
+        start = end
 
 
 def first_line(message: str) -> str:

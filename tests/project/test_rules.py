@@ -45,18 +45,111 @@ def test_leaves_out_what_can_be_made_again(tree: Tree) -> None:
 
     selection = chosen(tree)
 
-    assert kept(selection) == {b"keep", b"sub/restored/file"}
+    assert kept(selection) == {b"keep"}
     assert dropped(selection)[b"sub/node_modules/"] == "node_modules/ (built-in)"
-    assert dropped(selection)[b".git/"] == ".git (built-in)"
-    assert dropped(selection)[b"restored/"] == "/restored/ (built-in)"
-    assert len(dropped(selection)) == 2 * len(BUILT_IN) - 1
+    assert len(dropped(selection)) == 2 * len(BUILT_IN)
 
 
 def test_folder_patterns_spare_files(tree: Tree) -> None:
     """A file called build is not the folder build/."""
-    tree.write("build", "dist", ".git", "a")
+    tree.write("build", "dist", "restored", "htmlcov", "a")
 
-    assert kept(chosen(tree)) == {b"build", b"dist", b"a"}
+    assert kept(chosen(tree)) == {b"build", b"dist", b"restored", b"htmlcov", b"a"}
+
+
+def test_what_git_and_restore_make_is_never_kept(tree: Tree) -> None:
+    """No ``.git``, be it folder or file, and no ``restored/`` at the root, whatever include says."""
+    tree.write(".git/HEAD", "sub/.git", "lib/.git/config", "restored/v1/a", "sub/restored/a", "a")
+    wanted = Settings(include=(".git", ".git/HEAD", "/restored/", "restored/v1/a", "lib/.git/config"))
+
+    selection = chosen(tree, wanted)
+
+    assert kept(selection) == {b"a", b"sub/restored/a"}
+    assert dropped(selection) == {
+        b".git/": ".git (built-in)",
+        b"lib/.git/": ".git (built-in)",
+        b"restored/": "/restored/ (built-in)",
+        b"sub/.git": ".git (built-in)",
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["vendor", "out", "tmp", "data", "env", "cache", "target", ".nx", "lib", "bin"]
+)
+def test_common_names_mean_nothing(tree: Tree, name: str) -> None:
+    """What people use for other things is kept."""
+    tree.write(f"{name}/a", f"sub/{name}/b")
+
+    assert kept(chosen(tree)) == {f"{name}/a".encode(), f"sub/{name}/b".encode()}
+
+
+SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55\n# made by a tool\n"
+
+
+def test_marked_folders_are_dropped_by_what_marks_them(tree: Tree) -> None:
+    """By what stands in them, beside or above them, at any depth; they leave no empty folder behind."""
+    tree.write("env/pyvenv.cfg", "env/bin/python", "Cargo.toml", "target/debug/app", "sub/.nx/cache/1/x")
+    tree.write("cached/CACHEDIR.TAG", "deep/er/cached/CACHEDIR.TAG", content=SIGNATURE)
+    tree.write("deep/er/cached/x", "crates/a/Cargo.toml", "crates/a/target/x", "crates/b/target/kept")
+    tree.write(".angular/cache/x", ".angular/config", ".nx/workspace-data/x", ".vitepress/cache/x", "cache/x")
+
+    selection = chosen(tree)
+
+    assert dropped(selection) == {
+        b".angular/cache/": ".angular/cache/ (built-in)",
+        b".nx/workspace-data/": ".nx/workspace-data/ (built-in)",
+        b".vitepress/cache/": ".vitepress/cache/ (built-in)",
+        b"cached/": "CACHEDIR.TAG in it (built-in)",
+        b"crates/a/target/": "target/ beside Cargo.toml (built-in)",
+        b"deep/er/cached/": "CACHEDIR.TAG in it (built-in)",
+        b"env/": "pyvenv.cfg in it (built-in)",
+        b"sub/.nx/cache/": ".nx/cache/ (built-in)",
+        b"target/": "target/ beside Cargo.toml (built-in)",
+    }
+    paths = {source.path for source in selection.sources}
+    assert paths >= {b"deep/er", b".nx", b"sub/.nx", b"crates/b/target/kept", b".angular/config", b"cache/x"}
+    assert not paths & {b"env", b"cached", b"target", b"deep/er/cached"}
+
+
+def test_what_only_looks_like_a_marker_marks_nothing(tree: Tree, tmp_path: Path) -> None:
+    """Not another content, a link, a folder or a fifo of that name; the root is no cache."""
+    tree.write("other/CACHEDIR.TAG", content=b"Signature: mine\n")
+    tree.write("late/CACHEDIR.TAG", content=b"\n" + SIGNATURE)
+    tree.write("empty/CACHEDIR.TAG", content=b"")
+    tree.write("folder/CACHEDIR.TAG/x", "folder/pyvenv.cfg/x", "link/x", "fifo/x", "crate/target/x", "file/x")
+    (tmp_path / "tag").write_bytes(SIGNATURE)
+    for name in ("CACHEDIR.TAG", "pyvenv.cfg"):
+        (tree.root / "link" / name).symlink_to(tmp_path / "tag")
+        os.mkfifo(tree.root / "fifo" / name)
+    (tree.root / "crate" / "Cargo.toml").symlink_to(tmp_path / "tag")
+    tree.write("file/Cargo.toml", "file/target", "CACHEDIR.TAG", "pyvenv.cfg", content=SIGNATURE)
+
+    assert dropped(chosen(tree)) == {}
+
+
+def test_a_person_brings_back_what_is_marked(tree: Tree) -> None:
+    """A marker is the weakest rule: ``!`` in exclude and .backupignore, and include, are heard."""
+    tree.write("a/pyvenv.cfg", "b/pyvenv.cfg", "c/pyvenv.cfg", "d/pyvenv.cfg", "d/keep", "e/pyvenv.cfg")
+    tree.write("Cargo.toml", "target/x")
+    tree.write(".backupignore", content=b"!b/\n")
+
+    selection = chosen(tree, Settings(exclude=("!a/", "!target/"), include=("c/", "d/keep")))
+
+    assert kept(selection) >= {b"a/pyvenv.cfg", b"b/pyvenv.cfg", b"c/pyvenv.cfg", b"d/keep", b"target/x"}
+    assert dropped(selection) == {
+        b"d/": "pyvenv.cfg in it (built-in)",
+        b"e/": "pyvenv.cfg in it (built-in)",
+    }
+    assert b"d/pyvenv.cfg" not in kept(selection)
+
+
+def test_rules_in_a_marked_folder_are_not_read(tree: Tree) -> None:
+    """A broken .backupignore in somebody's cache stops nothing."""
+    tree.write("cached/CACHEDIR.TAG", content=SIGNATURE)
+    tree.write("cached/.backupignore", content=b"a[\n")
+    tree.write("a")
+
+    assert kept(chosen(tree)) == {b"a"}
 
 
 def test_ignored_configuration_is_kept_unless_asked(tree: Tree) -> None:
@@ -99,6 +192,7 @@ def test_a_gitignore_that_lists_what_to_keep_brings_back_nothing_built_in(tree: 
     selection = chosen(tree, Settings(use_gitignore=True))
 
     assert kept(selection) == {b"src/a.js", b"sub/keep.txt"}
+    assert dropped(selection)[b".git/"] == ".git (built-in)"
     assert dropped(selection)[b"node_modules/"] == "node_modules/ (built-in)"
 
 
@@ -185,6 +279,37 @@ def test_the_store_is_found_through_links(tree: Tree, tmp_path: Path) -> None:
     assert dropped(chosen(tree, None, "away")) == {b"away": "the store"}
     assert dropped(chosen(tree, None, "../elsewhere")) == {}
     assert dropped(chosen(tree, None, "..a")) == {}
+
+
+def test_each_link_that_leads_to_the_store_is_part_of_it(tree: Tree, tmp_path: Path) -> None:
+    """Link to link, relative or absolute, nested, or a folder on the way that lies elsewhere."""
+    disk = tmp_path / "disk"
+    (disk / "backups").mkdir(parents=True)
+    tree.write("var/x", "links/x", "a")
+    (tree.root / "var/backups").symlink_to("../links/b")
+    (tree.root / "links/b").symlink_to(disk / "backups")
+    (tree.root / "out").symlink_to("../disk")
+    (tree.root / "gone").symlink_to("nowhere/at/all")
+    (tree.root / "round").symlink_to("round")
+
+    linked = {b"var/backups": "the store", b"links/b": "the store"}
+    assert dropped(chosen(tree, None, "var/backups")) == linked
+    assert dropped(chosen(tree, None, "./links/../var//backups/")) == linked
+    assert dropped(chosen(tree, None, str(tree.root / "links/b"))) == {b"links/b": "the store"}
+    assert dropped(chosen(tree, None, "out/backups")) == {b"out": "the store"}
+    assert dropped(chosen(tree, None, "gone")) == {b"gone": "the store"}
+    assert dropped(chosen(tree, None, "round/x")) == {}
+
+
+def test_a_link_within_the_project_is_the_projects(tree: Tree) -> None:
+    """A link to a folder that holds more than the store is kept; the store is found behind it."""
+    tree.write("releases/1/code", "releases/1/backups/x")
+    (tree.root / "current").symlink_to("releases/1")
+
+    selection = chosen(tree, None, "current/backups")
+
+    assert kept(selection) == {b"releases/1/code", b"current"}
+    assert dropped(selection) == {b"releases/1/backups/": "the store"}
 
 
 def test_the_store_cannot_be_the_project(tree: Tree) -> None:
