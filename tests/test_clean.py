@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
-from support import Run, archive_of, refused
+from support import Run, archive_of, clock_at, git, refused, setting, unreadable
 
 
 def back_up(run: Run, *versions: str) -> dict[str, Path]:
@@ -50,11 +51,14 @@ def test_each_fate_is_told_with_its_reason_and_the_bytes_freed(project: Path, ru
     planned = run("clean", "--keep", "1", "--dry-run", "--json").json["result"]
     assert made["1.0.0"].exists()
     assert [(fate["kept"], fate["reason"]) for fate in planned["fates"]] == [
-        (False, "older than the 1 version kept"),
-        (True, "version 1 of 1, proved"),
+        (False, "older than the 1 untagged version kept"),
+        (True, "untagged version 1 of 1, sound, and not proved yet"),
     ]
+    assert run("verify", "--version", "2.0.0").code == 0
+    again = run("clean", "--keep", "1", "--dry-run", "--json").json["result"]
+    assert again["fates"][1]["reason"] == "untagged version 1 of 1, proved"
     done = run("clean", "--keep", "1", "--json").json["result"]
-    assert done["fates"] == planned["fates"]
+    assert done == again
     assert done["freed"] == size
 
 
@@ -78,7 +82,7 @@ def test_nothing_goes_when_too_few_are_sound(project: Path, run: Run) -> None:
     for version in ("2.0.0", "3.0.0"):
         made[version].write_bytes(made[version].read_bytes()[:-1])
 
-    refused(run("clean", "--keep", "2"), 4, "only 1 of the 2 versions to keep")
+    refused(run("clean", "--keep", "2"), 4, "only 1 of the 2 untagged versions to keep")
     assert all(archive.exists() for archive in made.values())
 
 
@@ -105,28 +109,40 @@ def test_an_old_proof_is_not_taken_for_the_archive_of_today(project: Path, run: 
     assert made["1.0.0"].exists()
 
 
-def test_what_was_proved_is_not_unpacked_again(project: Path, run: Run) -> None:
-    """A backup with a proof is compared with its SHA-256; one without is read whole."""
-    back_up(run, "1.0.0", "2.0.0", "3.0.0")
-    assert run("verify", "--version", "3.0.0").code == 0
-    assert run("clean", "--keep", "2").code == 0
-    lines = (project / "backups" / "ledger.jsonl").read_text().splitlines()
-    proofs = [proof for proof in map(json.loads, lines) if proof["act"] == "prove"]
-    assert [(proof["version"], proof["depth"]) for proof in proofs[-3:]] == [
-        ("3.0.0", "full"),
-        ("3.0.0", "quick"),
-        ("2.0.0", "full"),
-    ]
-
-
-def test_a_daily_backup_that_took_the_place_of_ours_is_not_counted(
-    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("depth", ["full", "restore"])
+def test_what_is_kept_is_read_whole_whatever_the_ledger_says(
+    project: Path, run: Run, tmp_path: Path, depth: str
 ) -> None:
+    """A proof in the ledger is a line of text: the last sound backup does not go on its word."""
+    made = back_up(run, "1.0.0", "2.0.0")
+    assert run("verify", "--all").code == 0
+    data = bytearray(made["2.0.0"].read_bytes())
+    old = hashlib.sha256(data).hexdigest()
+    for place in range(40, 80):
+        data[place] ^= 0x55
+    made["2.0.0"].write_bytes(data)
+    new = hashlib.sha256(data).hexdigest()
+    manifest, ledger = made["2.0.0"].with_name("MANIFEST.txt"), project / "backups" / "ledger.jsonl"
+    manifest.write_text(manifest.read_text().replace(old, new))
+    ledger.write_text(ledger.read_text().replace(old, new).replace('"full"', f'"{depth}"'))
+    assert run("verify", "--version", "2.0.0", "--depth", "quick").code == 0
+
+    assert run("clean", "--keep", "1").code == 0
+    assert run("restore", "--version", "1.0.0", "--to", str(tmp_path / "to")).code == 0
+
+
+def back_up_days(run: Run, days: int) -> list[Path]:
+    """Make a daily backup of each of some days, oldest first."""
+    made = []
+    for day in range(days):
+        with clock_at(1_700_000_000 + day * 86_400):
+            made.append(archive_of(run("backup", "--daily", "--json")))
+    return made
+
+
+def test_a_daily_backup_that_took_the_place_of_ours_is_not_counted(project: Path, run: Run) -> None:
     """Nothing is known of it, so it is neither proved nor removed."""
-    for day in range(3):
-        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(1_700_000_000 + day * 86_400))
-        assert run("backup", "--daily").code == 0
-    days = sorted((project / "backups").glob("2023-*.tar.gz"))
+    days = back_up_days(run, 3)
     days[2].write_bytes(b"another")
     assert run("clean", "--keep-daily", "1").code == 0
     assert [day.exists() for day in days] == [False, True, True]
@@ -152,12 +168,10 @@ def test_archives_of_other_makers_are_never_removed(project: Path, run: Run) -> 
     assert (folder / "old.tar.gz").exists()
 
 
-def test_daily_backups_go_only_when_asked(project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_daily_backups_go_only_when_asked(project: Path, run: Run) -> None:
     """--keep-daily keeps the newest days; without it all stay."""
-    for day in range(3):
-        monkeypatch.setenv("SOURCE_DATE_EPOCH", str(1_700_000_000 + day * 86_400))
-        assert run("backup", "--daily").code == 0
-    days = sorted((project / "backups").glob("2023-*.tar.gz"))
+    days = back_up_days(run, 3)
+    assert [day.name for day in days] == [f"2023-11-{day}.tar.gz" for day in (14, 15, 16)]
     assert run("clean").code == 0
     assert all(day.exists() for day in days)
     refused(run("clean", "--keep-daily", "0"), 1, "--keep-daily")
@@ -165,13 +179,150 @@ def test_daily_backups_go_only_when_asked(project: Path, run: Run, monkeypatch: 
     assert [day.exists() for day in days] == [False, True, True]
 
 
+def left(project: Path) -> list[str]:
+    """Return the versions that the store holds."""
+    return sorted(path.name.removeprefix("v") for path in (project / "backups").glob("v*"))
+
+
+def release(project: Path, run: Run, *versions: str) -> None:
+    """Release each version, of a commit of its own."""
+    for version in versions:
+        assert run("release", "--version", version).code == 0
+        git(project, "commit", "-qam", f"Note {version}")
+
+
+@pytest.mark.parametrize("typed", [("99.0.0",), ("99.0.0", "99.0.1", "99.0.2")])
+def test_versions_that_were_never_tagged_evict_no_release(
+    project: Path, run: Run, typed: tuple[str, ...]
+) -> None:
+    """A typing error is counted apart, whatever git says of tags today."""
+    release(project, run, "1.0.0", "1.0.1")
+    back_up(run, *typed)
+    git(project, "tag", "-a", "-m", "late", "v99.0.0")
+    git(project, "tag", "-d", "v1.0.0")
+    assert run("clean", "--keep", "2").code == 0
+    assert left(project) == ["1.0.0", "1.0.1", *typed[-2:]]
+
+
+def test_an_index_that_cannot_be_read_leaves_the_tag_to_the_ledger(project: Path, run: Run) -> None:
+    """A damaged release is still one: it is not counted, and not taken for a typing error."""
+    release(project, run, "1.0.0", "1.0.1", "1.0.2")
+    archive = next((project / "backups" / "v1.0.2").glob("*Z.tar.gz"))
+    archive.write_bytes(archive.read_bytes()[:-20])
+    result = run("clean", "--keep", "1", "--json").json["result"]
+    reasons = {Path(fate["archive"]).parent.name: fate["reason"] for fate in result["fates"]}
+    assert reasons["v1.0.2"] == "damaged, so it does not count; see invoke verify"
+    assert reasons["v1.0.1"] == "version 1 of 1, proved"
+    assert left(project) == ["1.0.1", "1.0.2"]
+
+
+@pytest.mark.parametrize(
+    ("versions", "keep", "stay"),
+    [
+        (("1.0.0", "2.0.0-rc.1", "2.0.0-rc.2", "2.0.0-rc.3"), 1, ["1.0.0", "2.0.0-rc.3"]),
+        (("1.0.0-rc.1", "1.0.0-rc.2", "1.0.0"), 2, ["1.0.0", "1.0.0-rc.2"]),
+        (("1.0.0-rc.1", "1.0.0"), 2, ["1.0.0", "1.0.0-rc.1"]),
+        (("1.0.0-rc.1", "1.0.0", "1.1.0"), 1, ["1.1.0"]),
+        (("1.0.0-rc.1", "1.0.0+build", "1.1.0", "1.2.0-rc.1"), 2, ["1.0.0+build", "1.1.0", "1.2.0-rc.1"]),
+    ],
+)
+def test_a_prerelease_goes_once_its_release_is_there(
+    project: Path, run: Run, versions: tuple[str, ...], keep: int, stay: list[str]
+) -> None:
+    """Oldest first, while as many versions as asked for remain; before, they are a kind of their own."""
+    back_up(run, *versions)
+    assert run("clean", "--keep", str(keep)).code == 0
+    assert left(project) == sorted(stay)
+
+
+def test_a_prerelease_stays_if_its_release_is_damaged(project: Path, run: Run) -> None:
+    """It may be the last sound one of them."""
+    made = back_up(run, "1.0.0-rc.1", "1.0.0", "1.1.0")
+    made["1.0.0"].write_bytes(made["1.0.0"].read_bytes()[:-1])
+    assert run("clean", "--keep", "2").code == 0
+    assert left(project) == ["1.0.0", "1.0.0-rc.1", "1.1.0"]
+
+
+@pytest.mark.parametrize("kind", ["version", "pre-release", "daily"])
+def test_incomplete_backups_push_no_complete_one_out(project: Path, run: Run, kind: str) -> None:
+    """A file that became unreadable is only in the last complete backup: that one stays."""
+
+    def made(number: int) -> Path:
+        flags = {"daily": ["--daily"], "version": ["--version", f"1.{number}.0"]}
+        with clock_at(1_700_000_000 + number * 86_400):
+            outcome = run("backup", *flags.get(kind, ["--version", f"2.0.0-rc.{number}"]), "--json")
+        return archive_of(outcome)
+
+    complete = [made(0), made(1)]
+    with unreadable(project / ".env"):
+        incomplete = [made(number) for number in (2, 3, 4)]
+    keep = ("--keep-daily", "2") if kind == "daily" else ("--keep", "2")
+    result = run("clean", *keep, "--json").json["result"]
+    assert [path.exists() for path in complete] == [False, True]
+    assert [path.exists() for path in incomplete] == [False, True, True]
+    assert "the newest complete one, proved" in [fate["reason"] for fate in result["fates"]]
+    assert run("clean", *keep).code == 0
+    assert complete[1].exists()
+
+
+def test_a_lower_setting_does_not_sweep_the_store(project: Path, run: Run) -> None:
+    """More than half would go, and nobody said so just now: nothing goes, and the line names the flag."""
+    made = back_up(run, *(f"1.{number}.0" for number in range(5)))
+    with setting("KEEP", "5"):
+        assert run("clean").code == 0
+    for flags in ((), ("--dry-run",)):
+        with setting("KEEP", "2"):
+            refused(
+                run("clean", *flags), 1, "3 of 5 versions would go, so nothing was removed; if"
+            )
+    assert all(archive.exists() for archive in made.values())
+    with setting("KEEP", "3"):  # less than half
+        assert run("clean").code == 0
+    assert left(project) == ["1.2.0", "1.3.0", "1.4.0"]
+    refused(run("clean", "--keep", "x"), 1, "--keep takes")
+    assert run("clean", "--keep", "1").code == 0
+    assert left(project) == ["1.4.0"]
+
+
+def test_the_first_clean_may_remove_as_much_as_it_is_told(project: Path, run: Run) -> None:
+    """Without a clean before, the default is no surprise; neither is a setting that stays as it was."""
+    back_up(run, *(f"1.{number}.0" for number in range(8)))
+    assert run("clean").code == 0
+    back_up(run, *(f"2.{number}.0" for number in range(5)))
+    assert run("clean").code == 0
+    assert left(project) == ["2.2.0", "2.3.0", "2.4.0"]
+
+
+def test_what_is_no_longer_as_it_was_published_is_not_removed(project: Path, run: Run) -> None:
+    """Somebody put another archive under that name: it is theirs."""
+    made = back_up(run, "1.0.0", "2.0.0", "3.0.0")
+    made["1.0.0"].write_bytes(b"theirs")
+    result = run("clean", "--keep", "1", "--json").json["result"]
+    assert made["1.0.0"].read_bytes() == b"theirs"
+    assert result["fates"][0]["reason"] == "not as it was published here; see invoke verify"
+    assert not made["2.0.0"].exists()
+
+
+@pytest.mark.parametrize("lost", ["ledger", "nothing"])
+def test_what_is_no_store_is_not_cleaned(project: Path, run: Run, lost: str) -> None:
+    """Only a store knows what is ours; nothing is left in the folder either."""
+    if lost == "ledger":
+        made = back_up(run, "1.0.0", "2.0.0")
+        (project / "backups" / "ledger.jsonl").unlink()
+        refused(run("clean", "--keep", "1"), 1, "holds no ledger.jsonl, so nothing is removed from it")
+        assert all(archive.exists() for archive in made.values())
+    else:
+        (project / "backups" / "vendor").mkdir(parents=True)
+        assert run("clean", "--keep", "1").code == 0
+        assert os.listdir(project / "backups") == ["vendor"]
+
+
 def test_only_the_newest_safety_backup_is_kept(project: Path, run: Run) -> None:
     """Safety backups do not count as versions, and do not pile up."""
     back_up(run, "1.0.0", "1.1.0-safety.20260101T000000Z", "1.1.0-safety.20260102T000000Z")
 
     assert run("clean", "--keep", "1").code == 0
-    left = sorted(path.name for path in (project / "backups").glob("v*"))
-    assert left == ["v1.0.0", "v1.1.0-safety.20260102T000000Z"]
+    assert left(project) == ["1.0.0", "1.1.0-safety.20260102T000000Z"]
 
 
 def test_all_archives_of_a_kept_version_stay(project: Path, run: Run) -> None:
