@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Run, archive_of, git, invoke, refused, setting, unreadable
+from support import Run, archive_of, clock_at, git, invoke, refused, setting, unreadable
 
 import tasks
 from backup_lib.archive import writer
@@ -447,3 +448,180 @@ def test_a_hard_link_is_not_given_the_content_of_what_replaced_its_file(
 def test_a_note_that_is_no_text_is_refused(project: Path, run: Run) -> None:
     """The shell gives any bytes."""
     refused(run("backup", "--note", "a\udcff"), 1, "--note takes text in UTF-8")
+
+
+def tracked_after_add_all(project: Path) -> list[str]:
+    """Return what ``git add -A`` takes of the store."""
+    git(project, "add", "-A")
+    return git(project, "ls-files", "backups").splitlines()
+
+
+@pytest.mark.parametrize("ignored", ["", "backups/v*\n", "backups/*.tar.gz\n", "*.tar.gz\n", "backups\n"])
+@pytest.mark.parametrize("there", [False, True])
+def test_git_does_not_take_backups(project: Path, run: Run, ignored: str, there: bool) -> None:
+    """.env is in them: a new store, and one that git does not ignore whole, brings its own .gitignore."""
+    (project / ".gitignore").write_text(f"node_modules/\n.env\n{ignored}")
+    if there:
+        (project / "backups").mkdir()
+        (project / "backups" / "README.md").write_text("Backups\n")
+    assert run("backup").code == 0
+    assert run("backup", "--daily").code == 0
+    assert set(tracked_after_add_all(project)) <= {"backups/README.md"}
+    own = project / "backups" / ".gitignore"
+    assert own.exists() == (not there or ignored != "backups\n")
+    assert not own.exists() or own.read_text() == "*\n"
+
+
+@pytest.mark.parametrize("text", ["", "*\n!README.md\n", "v*\n"])
+def test_a_gitignore_that_is_there_stays(project: Path, run: Run, text: str) -> None:
+    """A person wrote it."""
+    (project / ".gitignore").write_text("node_modules/\n.env\n")
+    (project / "backups").mkdir()
+    (project / "backups" / ".gitignore").write_text(text)
+    assert run("backup").code == 0
+    assert (project / "backups" / ".gitignore").read_text() == text
+
+
+def test_a_store_that_is_ignored_but_for_a_readme_is_left_as_it_is(project: Path, run: Run) -> None:
+    """``backups/*`` with ``!backups/README.md`` ignores backups."""
+    (project / ".gitignore").write_text("node_modules/\n.env\nbackups/*\n!backups/README.md\n")
+    (project / "backups").mkdir()
+    (project / "backups" / "README.md").write_text("Backups\n")
+    assert run("backup").code == 0
+    assert not (project / "backups" / ".gitignore").exists()
+
+
+@pytest.mark.parametrize("taken", ["*.tar.gz", "MANIFEST.txt", "*.tar.zst"])
+def test_a_team_that_commits_its_backups_is_told_and_left_alone(project: Path, run: Run, taken: str) -> None:
+    """Its copy is git, or LFS: nothing is written, and one line says what goes into the history."""
+    (project / ".gitignore").write_text("node_modules/\n.env\n")
+    form = "zst" if taken.endswith("zst") else "gz"
+    assert run("backup", "--format", form).code == 0
+    (project / "backups" / ".gitignore").unlink()
+    git(project, "add", "-f", *map(str, (project / "backups").rglob(taken)))
+    git(project, "commit", "-m", "Keep backups in git")
+    outcome = run("backup", "--format", form)
+    assert outcome.code == 0
+    assert "goes into the history, .env included" in outcome.err
+    assert not (project / "backups" / ".gitignore").exists()
+    assert run("backup").err.count("goes into the history") == 1
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is wanted, to pack")
+@pytest.mark.parametrize("npmignore", [False, True])
+def test_npm_does_not_pack_backups(project: Path, run: Run, npmignore: bool) -> None:
+    """npm reads the .gitignore of each folder, unless there is an .npmignore beside."""
+    (project / ".gitignore").write_text("node_modules/\n")
+    if npmignore:
+        (project / ".npmignore").write_text("src/app.config.js\n")
+    assert run("backup").code == 0
+    assert run("restore").code == 0
+    packed = subprocess.run(
+        ["npm", "pack", "--dry-run", "--json", "--offline"], cwd=project, capture_output=True, check=True
+    )
+    paths = [file["path"] for file in json.loads(packed.stdout)[0]["files"]]
+    assert "src/server.js" in paths
+    assert not [path for path in paths if path.startswith(("backups", "restored"))]
+
+
+@pytest.mark.parametrize(
+    ("zone", "day"), [("UTC", "2023-11-14"), ("EAST-14", "2023-11-15"), ("WEST+12", "2023-11-14")]
+)
+def test_a_daily_backup_is_named_by_the_day_of_the_place(
+    project: Path, run: Run, zone: str, day: str
+) -> None:
+    """The ledger keeps the instant in UTC and the offset; SOURCE_DATE_EPOCH names nothing."""
+    for more in ({}, {"SOURCE_DATE_EPOCH": "315532800"}):
+        with clock_at(1_700_000_000, zone), pytest.MonkeyPatch.context() as patch:
+            for name, value in more.items():
+                patch.setenv(name, value)
+            outcome = run("backup", "--daily", "--json")
+        assert archive_of(outcome).name == f"{day}.tar.gz"
+    published = [line for line in ledger_lines(project) if line["act"] == "publish"]
+    assert {line["created"] for line in published} == {"2023-11-14T22:13:20Z"}
+    assert {line["offset"] for line in published} == {
+        {"UTC": "+00:00", "EAST-14": "+14:00", "WEST+12": "-12:00"}[zone]
+    }
+    assert f"{day} (" in run("verify").out
+
+
+def ledger_lines(project: Path) -> list[dict[str, Any]]:
+    """Return the records of the ledger."""
+    return [json.loads(line) for line in (project / "backups" / "ledger.jsonl").read_text().splitlines()]
+
+
+def test_no_clock_refuses_a_daily_backup(project: Path, run: Run) -> None:
+    """Cron in UTC, a person in Berlin after midnight, a flight west, a clock that was ten years ahead."""
+    moments = [
+        (1_700_000_000, "UTC", "2023-11-14.tar.gz"),  # 22:13
+        (1_700_003_700, "Europe/Berlin", "2023-11-15.tar.gz"),  # 00:15 the next day
+        (1_700_004_000, "UTC", "2023-11-14-2.tar.gz"),  # 23:20, still the day before
+        (1_700_004_300, "UTC", "2023-11-14-2.tar.gz"),  # the same day again
+        (2_100_000_000, "UTC", "2036-07-18.tar.gz"),
+        (1_700_004_600, "UTC", "2023-11-14-3.tar.gz"),
+    ]
+    for seconds, zone, name in moments:
+        (project / "src" / "server.js").write_text(f"{seconds}\n")
+        with clock_at(seconds, zone):
+            outcome = run("backup", "--daily", "--json")
+        assert outcome.code == 0, outcome
+        assert archive_of(outcome).name == name
+    assert "The clock says 2023-11-14T23:30:00Z, but the newest backup was made at 2036-07-18" in outcome.err
+    assert len(outcome.err.splitlines()) == 1
+    assert run("verify", "--all").code == 0
+    newest = run("verify", "--version", "2023-11-14", "--json").json["result"]
+    assert newest["archive"] == "2023-11-14-3.tar.gz"
+    second = run("verify", "--version", "2023-11-14-2", "--json").json["result"]
+    assert second["archive"] == "2023-11-14-2.tar.gz"
+
+
+def test_a_daily_archive_of_an_older_script_is_kept_and_said(project: Path, run: Run) -> None:
+    """Every first user has these on the day they move here."""
+    (project / "backups").mkdir()
+    with clock_at(1_700_000_000):
+        (project / "backups" / "2023-11-14.tar.gz").write_bytes(b"theirs")
+        outcome = run("backup", "--daily", "--json")
+    assert outcome.json["result"]["aside"] == "2023-11-14.theirs.tar.gz"
+    assert "is not ours; it was moved to" in outcome.err
+    assert (project / "backups" / "2023-11-14.theirs.tar.gz").read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("edit", ["a sum", "a line more", "a fact"])
+def test_an_edited_manifest_is_not_written_over(project: Path, run: Run, edit: str) -> None:
+    """Each line is asked of the archive itself: one that it does not confirm is a person's."""
+    folder = archive_of(run("backup", "--json")).parent
+    text = (folder / "MANIFEST.txt").read_text()
+    edited = {
+        "a sum": text.replace("  heymarket-endpoint/.env\n", "  heymarket-endpoint/.env2\n"),
+        "a line more": text + "# see ticket 17\n",
+        "a fact": text.replace("# Branch:   main", "# Branch:   hotfix"),
+    }[edit]
+    assert edited != text
+    (folder / "MANIFEST.txt").write_text(edited)
+    assert run("backup").code == 0
+    assert (folder / "MANIFEST.theirs.txt").read_text() == edited
+    assert run("backup").code == 0
+    assert sorted(path.name for path in folder.glob("MANIFEST*")) == ["MANIFEST.theirs.txt", "MANIFEST.txt"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("backup", "--note", "a\udcff"),
+        ("backup", "--version", f"1.0.0-{'x' * 250}"),
+        ("backup", "--format", "rar"),
+        ("release", "--version", f"1.0.0-{'x' * 250}"),
+        ("verify",),
+        ("restore",),
+        ("clean", "--keep", "1"),
+        ("release", "--undo", "--version", "1.1.0"),
+        ("backup", "--dry-run"),
+        ("release", "--dry-run"),
+    ],
+)
+def test_refused_and_tried_dry_nothing_is_made(project: Path, run: Run, command: tuple[str, ...]) -> None:
+    """No store, no tag, no temporary file."""
+    before = sorted(path for path in project.rglob("*") if ".git/" not in f"{path}/")
+    assert run(*command).code in (0, 1, 10)
+    assert sorted(path for path in project.rglob("*") if ".git/" not in f"{path}/") == before
+    assert git(project, "tag") == ""

@@ -272,9 +272,7 @@ def test_a_lower_setting_does_not_sweep_the_store(project: Path, run: Run) -> No
         assert run("clean").code == 0
     for flags in ((), ("--dry-run",)):
         with setting("KEEP", "2"):
-            refused(
-                run("clean", *flags), 1, "3 of 5 versions would go, so nothing was removed; if"
-            )
+            refused(run("clean", *flags), 1, "3 of 5 versions would go, so nothing was removed; if")
     assert all(archive.exists() for archive in made.values())
     with setting("KEEP", "3"):  # less than half
         assert run("clean").code == 0

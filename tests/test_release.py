@@ -365,6 +365,132 @@ def test_what_has_the_name_of_a_latest_link_stays(project: Path, run: Run) -> No
     assert latest.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("more", ["nothing", "a second commit", "a file", "the changelog"])
+def test_released_is_released(project: Path, run: Run, more: str) -> None:
+    """After the changelog was committed there is nothing to do; with more in HEAD it says when and where."""
+    first = run("release", "--json").json["result"]
+    git(project, "commit", "-qam", "Note the release")
+    if more == "a second commit":
+        assert run("release", "--version", "1.2.0").code == 0
+        git(project, "commit", "-qam", "Note the next release")
+    elif more != "nothing":
+        changed = project / ("CHANGELOG.md" if more == "the changelog" else "src/server.js")
+        changed.write_text(changed.read_text() + "more\n")
+        git(project, "commit", "-qam", "More")
+    before = sorted((project / "backups").rglob("*"))
+    outcome = run("release", "--version", "1.1.0", "--json")
+    if more in ("nothing", "a second commit"):
+        assert outcome.code == 0
+        assert outcome.json["result"]["archive"] == first["archive"]
+        assert {step["when"] for step in outcome.json["result"]["steps"]} == {"before"}
+        assert "v1.1.0 is released already" in run("release", "--version", "1.1.0").out
+    else:
+        where = f"v1.1.0 is released already: {first['commit'][:12]}, on "
+        refused(run("release", "--version", "1.1.0"), 1, where)
+        refused(run("release", "--version", "1.1.0", "--allow-dirty"), 1, first["archive"])
+    assert sorted((project / "backups").rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "stated"),
+    [
+        ("package.json", '{"name": "endpoint", "version": "1.0.0"}', "1.0.0 in package.json"),
+        (
+            "pyproject.toml",
+            '[project]\nversion = "2.0.0"\n',
+            "1.1.0 in package.json, 2.0.0 in pyproject.toml",
+        ),
+        ("VERSION", "3.0\n", "1.1.0 in package.json, 3.0 in VERSION"),
+    ],
+)
+def test_another_version_than_the_project_states_is_said(
+    project: Path, run: Run, file: str, text: str, stated: str
+) -> None:
+    """In one line, in JSON and in the manifest; strict, it is refused before anything is made."""
+    (project / file).write_text(text)
+    git(project, "add", "-A")
+    git(project, "commit", "-m", "State")
+    with setting("STRICT", "true"):
+        for task in ("release", "backup", "tag"):
+            refused(
+                run(task, "--version", "1.5.0"), 1, f"the version is 1.5.0, but the project states {stated}"
+            )
+    assert git(project, "tag") == ""
+    assert not (project / "backups").exists()
+    outcome = run("release", "--version", "1.5.0", "--json")
+    assert outcome.code == 0
+    assert outcome.err.count(f"Note: the version is 1.5.0, but the project states {stated}\n") == 1
+    result = outcome.json["result"]
+    assert result["stated"] == stated
+    manifest = Path(result["archive"]).with_name("MANIFEST.txt").read_text()
+    assert f"# Stated:   {stated}\n" in manifest
+    assert run("verify", "--version", "1.5.0").code == 0
+    assert run("backup", "--version", "1.5.0", "--json").json["result"]["stated"] == stated
+    assert run("tag", "--version", "1.5.0").err.count("Note: ") == 1
+
+
+def test_what_agrees_or_is_no_version_of_its_own_is_not_said(project: Path, run: Run) -> None:
+    """The version that is stated, a daily backup and a safety backup contradict nothing."""
+    with setting("STRICT", "true"):
+        for command in (("release",), ("backup", "--daily"), ("restore", "--version", "1.1.0", "--in-place")):
+            outcome = run(*command)
+            assert outcome.code == 0
+            assert "states" not in outcome.err
+
+
+def as_nobody(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run ``invoke`` as a user who may not read everything, whoever runs the tests."""
+    command = [sys.executable, "-m", "invoke", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(tasks.__file__).parent), "HOME": str(project.parent)}
+    if os.geteuid() == 0:  # without the right to pass over modes, root is a user like any other
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", *command]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is wanted, to be no root")
+@pytest.mark.parametrize("closed", ["folder", "file", "nested"])
+def test_what_cannot_be_read_is_said_before_the_tag(project: Path, run: Run, closed: str) -> None:
+    """A database that belongs to somebody else: the cure is a commit, and the tag would stand before it."""
+    shutil.copy(tasks.__file__, project / "tasks.py")
+    (project / ".gitignore").write_text((project / ".gitignore").read_text() + "data/\n__pycache__/\n")
+    git(project, "add", "-A")
+    git(project, "commit", "-m", "Ignore the data")
+    path = project / "data" / ("a/b/pg" if closed == "nested" else "pg")
+    path.parent.mkdir(parents=True)
+    path.mkdir() if closed == "folder" else path.write_text("x")
+    path.chmod(0)
+    done = as_nobody(project, "release")
+    assert done.returncode == 1, done
+    where = path.relative_to(project)
+    assert (
+        f"v1.1.0 is not released: {where} is unreadable (Permission denied); make it readable" in done.stderr
+    )
+    assert "leave it out with a line in .backupignore, and commit that" in done.stderr
+    assert git(project, "tag") == ""
+    assert not (project / "backups").exists()
+    (project / ".backupignore").write_text("data/\n")
+    git(project, "add", ".backupignore")
+    git(project, "commit", "-m", "Leave the database out")
+    assert as_nobody(project, "release").returncode == 0
+    path.chmod(0o700)
+
+
+def test_a_half_made_release_whose_cure_needs_a_commit_names_undo(project: Path, run: Run) -> None:
+    """A file that fails only when it is read comes after the tag: undo, then the cure, then the release."""
+    with unreadable(project / ".env"):
+        outcome = run("release")
+    assert outcome.code == 3
+    assert (
+        "first take back what is made with: invoke release --version 1.1.0 --undo; then leave it out"
+        in outcome.err
+    )
+    assert run("release", "--undo", "--version", "1.1.0").code == 0
+    (project / ".backupignore").write_text(".env\n")
+    git(project, "add", ".backupignore")
+    git(project, "commit", "-m", "Leave it out")
+    assert run("release").code == 0
+
+
 def test_a_tag_at_another_commit_is_refused(project: Path, run: Run) -> None:
     """A version is one commit."""
     git(project, "tag", "v1.1.0")

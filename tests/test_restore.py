@@ -550,3 +550,58 @@ def test_only_what_can_hold_a_path_is_looked_at(project: Path, run: Run, tmp_pat
         wanted = {name for name in names if spec.match_file(name) or spec.match_file(below_top[name])}
         assert wanted, pattern
         assert tree(to) == {name: names[name] for name in wanted}, pattern
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--path", "no/such/file"),
+        ("--overwrite", "never"),
+        ("--strip-components", "9"),
+        ("--version", "9.9.9"),
+        ("--path", "blocked"),
+        ("--path", "taboo"),
+    ],
+)
+def test_a_refused_restore_in_place_makes_nothing(project: Path, run: Run, flags: tuple[str, ...]) -> None:
+    """No safety backup either: the next clean would throw the one before away, with unsaved work in it."""
+    (project / "blocked").write_text("a file\n")
+    (project / "taboo").write_text("committed, and then left out\n")
+    assert run("backup").code == 0
+    (project / "blocked").unlink()
+    (project / "blocked").mkdir()
+    (project / "taboo").write_text("unsaved, and in no safety backup\n")
+    (project / ".backupignore").write_text("taboo\n")
+    (project / "src" / "server.js").write_text("unsaved\n")
+    before = sorted((project / "backups").rglob("*"))
+    ledger = (project / "backups" / "ledger.jsonl").read_bytes()
+
+    outcome = run("restore", "--in-place", *flags)
+    assert outcome.code in (1, 10), outcome
+    assert len(outcome.err.splitlines()) == 1
+    assert sorted((project / "backups").rglob("*")) == before
+    assert (project / "backups" / "ledger.jsonl").read_bytes() == ledger
+    assert (project / "src" / "server.js").read_text() == "unsaved\n"
+
+
+def test_a_refused_restore_makes_no_folder(project: Path, run: Run, tmp_path: Path) -> None:
+    """Neither restored/ nor what lies above a target."""
+    assert run("backup").code == 0
+    for flags in ((), ("--to", str(tmp_path / "a" / "b"))):
+        refused(run("restore", "--path", "no/such/file", *flags), 1, "nothing in")
+    assert not (project / "restored").exists()
+    assert not (tmp_path / "a").exists()
+
+
+def test_what_is_restored_is_kept_out_of_git(project: Path, run: Run) -> None:
+    """restored/ brings its own .gitignore, which stays as a person leaves it."""
+    (project / ".gitignore").write_text("node_modules/\n.env\n")
+    git(project, "commit", "-qam", "Ignore less")
+    assert run("backup").code == 0
+    assert run("restore").code == 0
+    assert (project / "restored" / ".gitignore").read_text() == "*\n"
+    git(project, "add", "-A")
+    assert git(project, "status", "--short") == ""
+    (project / "restored" / ".gitignore").write_text("v*\n")
+    assert run("restore", "--version", "1.1.0", "--overwrite", "if-changed").code == 0
+    assert (project / "restored" / ".gitignore").read_text() == "v*\n"

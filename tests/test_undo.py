@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -557,3 +558,45 @@ def test_an_undo_killed_anywhere_goes_on_or_forward(
         assert run("verify", "--root", str(forward), "--version", "1.1.0").code == 0
         assert undo(run, "--root", str(forward)).code == 0
         assert state(forward) == earlier
+
+
+HAND_WRITTEN = "Backup of 1.1.0\nBuilt on the old server, see ticket 17\n"
+
+
+@pytest.mark.parametrize("before", ["nothing", "an archive", "a backup of ours"])
+def test_what_was_moved_aside_is_brought_back(project: Path, run: Run, earlier: State, before: str) -> None:
+    """A manifest that somebody wrote stands where it stood before the release."""
+    if before == "a backup of ours":
+        assert run("backup").code == 0
+        git(project, "commit", "--allow-empty", "-m", "Next")
+    folder = project / "backups" / "v1.1.0"
+    folder.mkdir(exist_ok=True)
+    if before == "an archive":
+        (folder / "old.tar.gz").write_bytes(b"old")
+    (folder / "MANIFEST.txt").write_text(HAND_WRITTEN)
+    there = sorted(os.listdir(folder))
+
+    outcome = run("release")
+    assert outcome.code == 0
+    assert "is not ours; it was moved to" in outcome.err
+    assert (folder / "MANIFEST.theirs.txt").read_text() == HAND_WRITTEN
+    assert "would move    what was moved aside, back to v1.1.0/MANIFEST.txt" in undo(run, "--dry-run").out
+    assert "moved         what was moved aside, back to v1.1.0/MANIFEST.txt" in undo(run).out
+    assert (folder / "MANIFEST.txt").read_text() == HAND_WRITTEN
+    assert sorted(os.listdir(folder)) == there
+    assert "moved" not in undo(run).out
+
+
+def test_what_an_earlier_backup_moved_aside_stays_there(project: Path, run: Run, earlier: State) -> None:
+    """An undo leads back to what was before the release, not further."""
+    folder = project / "backups" / "v1.1.0"
+    folder.mkdir()
+    (folder / "MANIFEST.txt").write_text(HAND_WRITTEN)
+    assert run("backup").code == 0
+    ours = (folder / "MANIFEST.txt").read_bytes()
+    git(project, "commit", "--allow-empty", "-m", "Next")
+    assert run("release").code == 0
+    assert undo(run).code == 0
+    assert (folder / "MANIFEST.theirs.txt").read_text() == HAND_WRITTEN
+    assert (folder / "MANIFEST.txt").read_bytes() == ours
+    assert run("verify", "--version", "1.1.0").code == 0
