@@ -151,7 +151,7 @@ def _rules(place: Workplace) -> Rules:
 
 def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
     """Return the patterns that left something out, the store as the folder it is; of very many, the first."""
-    store = f"{place.store.path.name}/"
+    store = f"{printable(place.store.path.name)}/"
     patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
     rules = tuple(dict.fromkeys(patterns))
     room = accumulate(len(os.fsencode(rule)) for rule in rules)
