@@ -241,7 +241,7 @@ def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
 
     Of very many, the first are told.
     """
-    store = f"{os.path.basename(os.path.normpath(place.store_as_named))}/"
+    store = f"{printable(os.path.basename(os.path.normpath(place.store_as_named)))}/"
     patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
     rules = tuple(dict.fromkeys(patterns if place.store.is_outside else [*patterns, store]))
     room = accumulate(len(os.fsencode(rule)) for rule in rules)
@@ -270,13 +270,14 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
             "a backup needs a version, unless it is a daily one; say --version 1.1.0 or --daily"
         )
     began = time.monotonic()
+    store = place.store  # where no store can be is said before the project is walked
     seen = look(place, order)
     refuse(place, seen)
     if not place.releasing:  # a release has said so
         place.report_stated(order.version, seen.header.stated)
     if place.dry_run:
         return _would_back_up(place, seen)
-    with place.store.writing("backup"):
+    with store.writing("backup"):
         keep_store_out(place)
         made = instant()  # not before nobody else publishes
         _report_clock(place, made)
@@ -285,10 +286,10 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
                 written = _write(place, seen, draft, before)
             aside = _commit(place, draft, written)
     if aside:
-        place.console.say(f"What stood in the way is not ours; it was moved to {place.store.path / aside}")
+        place.console.say(f"What stood in the way is not ours; it was moved to {store.path / aside}")
     return msgspec.structs.replace(
         _result(place, seen, proved=order.daily),
-        archive=str(place.store.path / draft.archive),
+        archive=str(store.path / draft.archive),
         aside=aside,
         size=written.size,
         sha256=written.sha256,

@@ -55,7 +55,7 @@ class Repository:
     commit: str | None
     """None before the first commit."""
     branch: str | None
-    """None where HEAD is detached."""
+    """As one line of safe text; None where HEAD is detached."""
     is_shallow: bool
 
     def tags_at_head(self) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ def open_repository(root: Path) -> Repository | None:
     return Repository(
         tree=tree,
         commit=commit.decode() or None,
-        branch=os.fsdecode(head.output).strip() if head.status == 0 else None,
+        branch=printable(head.output.strip()) if head.status == 0 else None,
         is_shallow=shallow == b"true",
     )
 
