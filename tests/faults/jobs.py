@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import random
+import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .strace import Call
 from .workshop import Scene, moment
 
-__all__ = ["JOBS", "LONG_AGO", "Crash", "Job"]
+__all__ = ["JOBS", "LONG_AGO", "THEIRS", "Crash", "Job"]
 
 _DAY = 86_400  # seconds
 LONG_AGO = 1_700_000_000
 """When the backups that are there already were made: 2023-11-14, seconds since 1970."""
+THEIRS = "Backup of 1.2.0, made by hand\n"
+"""A manifest of somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,20 @@ def _many(scene: Scene) -> None:
     _versions(scene, "1.0.0", "1.0.0", "1.1.0", "1.2.0")
 
 
+def _theirs(scene: Scene) -> None:
+    """Make two releases, and put what is not ours where the next backups go."""
+    _two_releases(scene)
+    scene.write("backups/v1.2.0/MANIFEST.txt", THEIRS)
+    with tarfile.open(scene.store / f"{datetime.date.today()}.tar.gz", "w:gz") as archive:
+        archive.add(scene.project / "package.json", "demo/package.json")
+
+
+def _theirs_released(scene: Scene) -> None:
+    _theirs(scene)
+    with moment(LONG_AGO + _DAY):
+        scene.must("release", "--version", "1.2.0")
+
+
 def _over_something(scene: Scene) -> None:
     """Make two releases, and a folder that holds some of what will be restored over it."""
     _two_releases(scene)
@@ -160,6 +178,9 @@ JOBS = (
     Job("restore-in-place", ("restore", "--version", "1.0.0", "--in-place"), _two_releases),
     Job("release", ("release", "--version", "1.2.0"), _two_releases),
     Job("undo", ("release", "--undo", "--version", "1.2.0"), _released),
+    Job("backup-aside", ("backup", "--version", "1.2.0"), _theirs),
+    Job("daily-aside", ("backup", "--daily"), _theirs),
+    Job("undo-aside", ("release", "--undo", "--version", "1.2.0"), _theirs_released),
     Job("verify", ("verify", "--all"), _unproved),
     Job("after-killed-folder", ("backup", "--version", "1.2.0"), _two_releases,
         crash=Crash(("backup", "--version", "1.2.0"), "fsync", "")),

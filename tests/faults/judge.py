@@ -13,6 +13,7 @@ from pathlib import Path
 from backup_lib.progress import Silent
 from backup_lib.settings import Settings
 from backup_lib.store.layout import parse_latest_name
+from backup_lib.store.listing import read_facts
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
 
@@ -38,6 +39,8 @@ class Seen:
     """Everything in the store but its lock."""
     listed: tuple[str, ...]
     """The backups that are listed, as paths below the store."""
+    ours: frozenset[str]
+    """What of the store is ours: archives and manifests, links to them, folders, the ledger."""
     proved: frozenset[str]
     """Those of them that are proved."""
     unsound: tuple[str, ...]
@@ -79,10 +82,22 @@ def look(scene: Scene, outside: Path) -> Seen:
         tree=dict(_tree(scene.folder, skip=(scene.store, scene.project / ".git"))),
         store={name: what for name, what in _tree(scene.store) if name != ".lock"},
         listed=tuple(backup.name for backup in backups),
+        ours=frozenset(_ours(place)),
         proved=frozenset(proved),
         unsound=tuple(unsound),
         unreadable=len(ledger.unreadable),
     )
+
+
+def _ours(place: Workplace) -> Iterator[str]:
+    store = place.store
+    yield from (backup.name for backup in store.backups() if backup.order)
+    for path in store.path.rglob("*"):
+        name = os.path.relpath(path, store.path)
+        manifest = read_facts(path) if path.name == "MANIFEST.txt" else None
+        is_made = path.name in ("ledger.jsonl", ".gitignore") or _is_partial(name)
+        if manifest or is_made or path.is_symlink() or path.is_dir():
+            yield name
 
 
 def _tree(top: Path, skip: tuple[Path, ...] = ()) -> Iterator[tuple[str, tuple[str, int, str]]]:
@@ -109,8 +124,14 @@ def _what(path: Path) -> tuple[str, int, str]:
 def flaws(before: Seen, after: Seen, now: Seen) -> Iterator[str]:
     """Yield what is wrong with a scene that was `before`, and would be `after` had nothing happened."""
     yield from (f"unsound: {what}" for what in now.unsound)
+    there = set(now.store.values())
+    for name in sorted({*before.store} - {*before.ours}):
+        if before.store[name] not in there:
+            yield f"{name} is not ours, and lost"
     for name in before.listed:
         is_same = now.store.get(name) == before.store[name]
+        if name not in before.ours and any(now.store[other] == before.store[name] for other in now.listed):
+            continue  # it was moved aside
         if name not in after.listed:  # it is to be removed
             if name in now.listed and not is_same:
                 yield f"{name} is listed, but not what it was"

@@ -87,4 +87,13 @@ SABOTAGES = (
         job="clean",
         kind="kill",
     ),
+    Sabotage(
+        name="no-aside",
+        what="a manifest of somebody else is written over",
+        file="store/publish.py",
+        old="move_aside(store, name, version)",
+        new='""',
+        job="backup-aside",
+        kind="kill",
+    ),
 )
