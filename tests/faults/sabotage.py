@@ -34,11 +34,11 @@ class Sabotage:
 
 
 _ARCHIVE_GETS_ITS_NAME = """\
-            filesystem.rename_new(draft.path.name, draft.name, fd)
-            filesystem.sync_folder(fd)
+                filesystem.rename_new(draft.path.name, draft.name, fd)
+                filesystem.sync_folder(fd)
 """
 _MANIFEST_GETS_ITS_NAME = """\
-            os.replace(manifest, folder / MANIFEST)
+                os.replace(manifest, folder / MANIFEST)
 """
 
 SABOTAGES = (
@@ -56,7 +56,7 @@ SABOTAGES = (
         what="the folder is not synced before the archive's new name is relied on",
         file="store/publish.py",
         old=_ARCHIVE_GETS_ITS_NAME,
-        new=_ARCHIVE_GETS_ITS_NAME.partition("            filesystem.sync_folder")[0],
+        new=_ARCHIVE_GETS_ITS_NAME.partition("                filesystem.sync_folder")[0],
         job="backup-again",
         kind="power",
     ),
