@@ -205,7 +205,7 @@ def test_a_link_to_the_store_is_part_of_it(
         git(project, "add", "-f", link)
         git(project, "commit", "-m", "Link")
     with setting("STORE", named):
-        outcome = run("release")
+        outcome = run("release", "--new-store")
         assert outcome.code == 0, outcome
         assert run("restore", "--to", str(tmp_path / "to")).code == 0
         assert ("1 file left out" in run("verify").out) == tracked
@@ -222,7 +222,7 @@ def test_a_link_to_a_link_to_the_store_is_part_of_it(project: Path, run: Run, tm
     """Each link on the way is."""
     _linked_store(project, tmp_path / "disk", "links/to")
     (project / "backups").symlink_to("links/to")
-    assert run("release").code == 0
+    assert run("release", "--new-store").code == 0
     assert run("restore", "--to", str(tmp_path / "to")).code == 0
     names = {path.name for path in (tmp_path / "to" / "heymarket-endpoint").iterdir()}
     assert "backups" not in names

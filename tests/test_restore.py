@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -16,6 +17,7 @@ import pytest
 from support import Run, archive_of, git, refused, setting, unreadable
 
 from backup_lib import clock
+from backup_lib.project import reading
 from backup_lib.store.local import LocalStore
 
 
@@ -208,13 +210,18 @@ def test_in_place_mends_what_states_the_version(archive: Path, project: Path, ru
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="it takes a file whose reading fails")
-def test_in_place_wants_to_read_what_states_the_version(archive: Path, project: Path, run: Run) -> None:
+def test_in_place_wants_to_read_what_states_the_version(
+    archive: Path, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A package.json that cannot be read is not a broken one: nothing is restored."""
     server = project / "src" / "server.js"
     server.write_text("new\n")
-    package = project / "package.json"
-    package.unlink()
-    package.symlink_to("/proc/self/mem")
+
+    def failing(fd: int, most: int) -> bytes:
+        os.close(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(reading, "read_regular", failing)
     refused(
         run("restore", "--version", "1.1.0", "--in-place"), 1, "reading package.json failed: Input/output"
     )

@@ -41,6 +41,8 @@ _TITLE = b"# Changelog"
 _DATED = re.compile(rb".*[ (](\d{4}-\d\d-\d\d)")
 _NOTE = re.compile(rb" {0,3}[-*+] Created backup v(" + SEMANTIC + rb") \((.{,1000})\)[ \t]*\r?\n?\Z")
 """None of ours has 1,000 bytes: what gives way to a note has to fit into a line of the ledger."""
+_MOST_NOTED = 32 << 20
+"""Notes times bytes of a changelog: the text is gone through for each of them, some seconds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +131,8 @@ def only_notes_differ(committed: bytes | None, current: bytes) -> bool:
     """Whether `current` is `committed` with nothing but lines (and sections for them) that this module wrote.
 
     Blank lines at the end do not count: one may stay where a section was taken out.
-    `committed` is None where the commit has no such file.
+    `committed` is None where the commit has no such file. So many notes that they would take long to tell
+    apart are no longer nothing: such a changelog is to be committed.
     """
     before = committed or b""
     # git may have written the file with CRLF on checkout.
@@ -140,12 +143,13 @@ def only_notes_differ(committed: bytes | None, current: bytes) -> bool:
 def _with_notes_of(before: bytes, after: bytes) -> bytes:
     """Return `before` with the notes that only `after` has."""
     known = {note.line for note in _notes(lines_of(before))}
-    # From the last to the first: new sections are put on top.
-    for note in reversed(list(_notes(lines_of(after)))):
-        if note.line not in known:
-            before = with_note(
-                before, note.version.decode(), note.detail.decode(errors="replace"), note.date.decode()
-            )
+    new = [note for note in _notes(lines_of(after)) if note.line not in known]
+    if len(new) * len(after) > _MOST_NOTED:
+        return before
+    for note in reversed(new):  # from the last to the first: new sections are put on top
+        before = with_note(
+            before, note.version.decode(), note.detail.decode(errors="replace"), note.date.decode()
+        )
     return before
 
 

@@ -26,6 +26,8 @@ States = Callable[[Iterable[Sight]], Sequence[GitState]]
 
 _MOST_RULES = 1 << 20
 """Bytes of a ``.gitignore`` or ``.backupignore``."""
+_MOST_LINES = 20_000
+"""Its lines; a pattern takes up to half a millisecond to make ready."""
 _KINDS: dict[int, Kind] = {stat.S_IFDIR: "directory", stat.S_IFREG: "file", stat.S_IFLNK: "symlink"}
 _NOT_KEPT = {
     stat.S_IFSOCK: "socket",
@@ -290,4 +292,7 @@ def _read_gitignore(folder: int, prefix: bytes) -> bytes | None:
 
 def _read_ignore_file(folder: int, name: bytes) -> bytes:
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return read_regular(os.open(name, flags, dir_fd=folder), _MOST_RULES)
+    content = read_regular(os.open(name, flags, dir_fd=folder), _MOST_RULES)
+    if content.count(b"\n") > _MOST_LINES:
+        raise OSError(errno.EFBIG, f"it has more than {_MOST_LINES} lines")
+    return content

@@ -21,6 +21,7 @@ from backup_lib.store import ledger
 from backup_lib.store.disk import open_folder
 from backup_lib.store.layout import MANIFEST, archive_format, name_of_theirs
 from backup_lib.store.ledger import Ledger, Record
+from backup_lib.store.lines import numbered
 from backup_lib.store.manifest import (
     ArchiveFacts,
     Facts,
@@ -97,13 +98,14 @@ def _has_no_other_lines(path: Path, facts: Facts, files: Iterable[ListedFile]) -
     """Report whether a manifest has no line but some of the `facts`, and one for each of the `files`."""
     confirmed = {line + b"\n" for line in head_lines(facts)}
     with filesystem.open_file(path) as file:
-        for line in file:
+        lines = (line for _, line in numbered(file))
+        for line in lines:
             if line not in confirmed:
                 return False
             if line == b"#\n":
                 break
         sums = (file_line(digest, name) for name, digest in files)
-        return all(there == right for there, right in zip_longest(file, sums))
+        return all(there == right for there, right in zip_longest(lines, sums))
 
 
 def is_as_published(store: Path, name: str, book: Ledger) -> bool:

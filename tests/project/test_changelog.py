@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,18 @@ def test_knows_a_changelog_of_its_own_making() -> None:
 def test_line_ends_of_a_checkout_are_no_change() -> None:
     """A changelog that git wrote with CRLF differs from its blob by notes only."""
     assert only_notes_differ(KEPT, note(KEPT.replace(b"\n", b"\r\n")))
+
+
+def test_very_many_notes_are_no_longer_nothing() -> None:
+    """To tell them apart would take minutes; a few are told apart in a long changelog, too."""
+    notes = b"".join(
+        b"## [1.0.%d] - 2026-01-01\n\n- Created backup v1.0.%d (x)\n\n" % (n, n) for n in range(4000)
+    )
+    began = time.process_time()
+    assert not only_notes_differ(b"# Changelog\n", b"# Changelog\n\n" + notes)
+    assert time.process_time() - began < 10
+    long = KEPT + b"- x\n" * (1 << 20)
+    assert only_notes_differ(long, note(note(long), "1.2.0"))
 
 
 def test_writes_in_place_and_keeps_the_mode(tmp_path: Path) -> None:

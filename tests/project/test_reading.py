@@ -299,3 +299,6 @@ def test_rules_have_a_limit(tree: Tree, name: str) -> None:
     os.truncate(tree.root / "sub" / name, (1 << 20) + 1)
     with pytest.raises(ProjectError, match=f"sub/{name} .*more than 1048576 bytes"):
         select(tree.root, rules)
+    (tree.root / "sub" / name).write_text("*.log\n" * 20_001)
+    with pytest.raises(ProjectError, match=f"sub/{name} .*more than 20000 lines"):
+        select(tree.root, rules)
