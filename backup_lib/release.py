@@ -24,6 +24,7 @@ from backup_lib.project.changelog import noted, only_notes_differ
 from backup_lib.project.edit import plan_note, read_changelog
 from backup_lib.project.standing import changed_submodules
 from backup_lib.project.version import stated_otherwise, tag_name
+from backup_lib.store.journal import journal_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.tag import tag_release, tag_stands
@@ -260,12 +261,13 @@ def _back_up(goal: _Goal) -> None:
     made = back_up(place, Order(version))
     for problem in made.problems:
         if problem.kind != "skipped":
-            raise IncompleteError(_lacks(goal, problem, is_begun=True))
+            raise IncompleteError(_lacks(goal, problem))
 
 
-def _lacks(goal: _Goal, problem: Problem, is_begun: bool) -> str:
-    """Return why a version cannot be released, and the cure, which may need a commit and so an undo."""
-    version = goal.version
+def _lacks(goal: _Goal, problem: Problem) -> str:
+    """Return why a version cannot be released, and the cure; a commit is none while the tag stands."""
+    version, journal = goal.version, journal_of(goal.place.store.ledger(), goal.version)
+    is_begun = not (journal.is_empty or journal.taken_back)
     what = f"v{version} is not released: {printable(problem.path)} is {problem.kind} ({problem.reason})"
     undo = f"first take back what is made with: invoke release --version {version} --undo; then "
     leave_out = f"{undo if is_begun else ''}leave it out with a line in .backupignore, and commit that"
@@ -318,7 +320,7 @@ def _refuse(goal: _Goal, seen: Look) -> None:
     refuse(goal.place, seen)
     lacking = foreseen(goal.place, seen)
     if lacking:
-        raise ProjectError(_lacks(goal, lacking[0], is_begun=_look(goal).tagged))
+        raise ProjectError(_lacks(goal, lacking[0]))
     _refuse_dirty(goal, seen)
 
 

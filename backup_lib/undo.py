@@ -143,7 +143,7 @@ def _asides(case: _Case) -> tuple[tuple[str, str], ...]:
     """Return what the release moved aside first from each name, as far as it is there."""
     store = case.place.store
     moved = {record.archive: record.note for record in reversed(case.journal.asides)}
-    return tuple((name, aside) for name, aside in moved.items() if os.path.lexists(store.path / aside))
+    return tuple((name, aside) for name, aside in moved.items() if store.can_come_back(name, aside))
 
 
 def _edit(case: _Case) -> Edit | None:

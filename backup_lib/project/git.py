@@ -226,9 +226,11 @@ class Surroundings:
 
     def tracked(self) -> list[bytes]:
         """Return what git tracks below the folder, paths below it; nothing if git does not say."""
-        answer = self.tree.ask("ls-files", "-z", "--full-name", *self.tree.within)
-        paths = answer.output.split(b"\0")[:-1] if answer.status == 0 else []
-        return [path.removeprefix(self.tree.prefix) for path in paths]
+        try:
+            told = self.tree.ask("ls-files", "-z", "--full-name", *self.tree.within).checked("asking git")
+        except ProjectError:
+            return []
+        return [path.removeprefix(self.tree.prefix) for path in told.split(b"\0")[:-1]]
 
     def ignores(self, paths: Sequence[bytes]) -> bool:
         """Report whether git ignores all of some paths below the folder, there or not."""

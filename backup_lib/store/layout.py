@@ -28,6 +28,7 @@ __all__ = [
     "daily_name",
     "extract_command",
     "is_archive_path",
+    "is_aside_of",
     "is_day",
     "is_moment",
     "is_partial",
@@ -243,9 +244,26 @@ def extract_command(name: str) -> str:
 
 def name_of_theirs(name: str, number: int = 1) -> str:
     """Return the name that a file of somebody else gets to give way: ``MANIFEST.theirs.txt``."""
+    stem, suffix = _without_suffix(name)
+    return f"{stem}.theirs{f'-{number}' if number > 1 else ''}{suffix}"
+
+
+def is_aside_of(aside: str, name: str) -> bool:
+    """Report whether `aside` is what `name_of_theirs` makes of `name`, both as paths below the store.
+
+    `name` has to be that of the manifest of a version, or of a daily backup.
+    """
+    folder, slash, base = name.rpartition("/")
+    is_manifest = base == MANIFEST and parse_version_folder(folder) is not None
+    if not is_manifest and (slash or parse_daily_name(base) is None):
+        return False
+    stem, suffix = map(re.escape, _without_suffix(name))
+    return re.fullmatch(rf"{stem}\.theirs(-{_NUMBER})?{suffix}", aside) is not None
+
+
+def _without_suffix(name: str) -> tuple[str, str]:
     suffix = next((ending for ending in (".txt", *_SUFFIXES) if name.endswith(ending)), "")
-    later = f"-{number}" if number > 1 else ""
-    return f"{name.removesuffix(suffix)}.theirs{later}{suffix}"
+    return name.removesuffix(suffix), suffix
 
 
 def is_archive_path(path: str) -> bool:

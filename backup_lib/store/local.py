@@ -29,7 +29,14 @@ from backup_lib.store.making import (
 )
 from backup_lib.store.manifest import ArchiveFacts
 from backup_lib.store.publish import DailyDraft, ReleaseDraft
-from backup_lib.store.theirs import Describe, bring_back, is_as_published, move_aside, undescribed
+from backup_lib.store.theirs import (
+    Describe,
+    bring_back,
+    can_come_back,
+    is_as_published,
+    move_aside,
+    undescribed,
+)
 
 __all__ = ["LocalStore", "open_store"]
 
@@ -209,6 +216,10 @@ class LocalStore:
         """Rename what stands at `name` below the store and is not ours; within `writing`."""
         with guarded(self.path, "moving what is not ours aside"):
             move_aside(self.path, name)
+
+    def can_come_back(self, name: str, aside: str) -> bool:
+        """Report whether what was moved aside from `name` is there; both are paths below the store."""
+        return can_come_back(self.path, name, aside)
 
     def bring_back(self, name: str, aside: str) -> bool:
         """Give what was moved aside its name back, if that is free; within `writing`."""

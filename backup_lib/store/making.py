@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 
 from backup_lib import filesystem
 from backup_lib.errors import StoreError, printable
-from backup_lib.store.layout import GITIGNORE, LEDGER, LOCK, archive_format, parse_version_folder
+from backup_lib.store.layout import GITIGNORE, LEDGER, LOCK, archive_format
 
 __all__ = ["is_bare", "is_store", "make_store", "refuse_dangling", "refuse_making", "write_gitignore"]
 
@@ -61,11 +62,16 @@ def refuse_making(folder: Path, is_outside: bool, is_new: bool) -> None:
         )
     names = os.listdir(folder) if folder.is_dir() else []
     others = sorted(name for name in names if not name.startswith((".", *_NO_CONTENT)))
-    if others and not any(archive_format(name) or parse_version_folder(name) for name in others):
+    if others and not any(archive_format(name) or _is_version_folder(folder / name) for name in others):
         raise StoreError(
             f"{printable(folder)} holds other things ({printable(others[0])}), so it cannot become a store; "
             "choose an empty folder with backup.store"
         )
+
+
+def _is_version_folder(path: Path) -> bool:
+    """Report whether a folder is called like those of versions, as anybody writes them: ``v2``, ``v1.0``."""
+    return re.match(r"v\d", path.name) is not None and path.is_dir()
 
 
 def make_store(folder: Path) -> None:

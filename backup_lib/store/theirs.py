@@ -19,7 +19,7 @@ from backup_lib.errors import DamageError
 from backup_lib.model import Description
 from backup_lib.store import ledger
 from backup_lib.store.disk import open_folder
-from backup_lib.store.layout import MANIFEST, archive_format, name_of_theirs
+from backup_lib.store.layout import MANIFEST, archive_format, is_aside_of, name_of_theirs
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.lines import numbered
 from backup_lib.store.manifest import (
@@ -36,6 +36,7 @@ from backup_lib.store.manifest import (
 __all__ = [
     "Describe",
     "bring_back",
+    "can_come_back",
     "is_as_published",
     "is_our_manifest",
     "move_aside",
@@ -136,12 +137,21 @@ def move_aside(store: Path, name: str, version: str | None = None) -> str:
 
 
 def bring_back(store: Path, name: str, aside: str) -> bool:
-    """Give what was moved aside its name back, if that is free; return whether it was. Raises `OSError`."""
-    path, there = store / name, store / aside
-    if there.parent != path.parent or not os.path.lexists(there) or os.path.lexists(path):
+    """Give what was moved aside its name back, if that is free; return whether it was.
+
+    Whatever a ledger says, nothing else is renamed. Raises `OSError`.
+    """
+    if not can_come_back(store, name, aside) or os.path.lexists(store / name):
         return False
-    _rename(path.parent, there.name, path.name)
+    _rename((store / name).parent, os.path.basename(aside), os.path.basename(name))
     return True
+
+
+def can_come_back(store: Path, name: str, aside: str) -> bool:
+    """Report whether what was moved aside from `name`, both paths below the store, is there."""
+    return (
+        is_aside_of(aside, name) and os.path.lexists(store / aside) and not (store / name).parent.is_symlink()
+    )
 
 
 def _rename(folder: Path, old: str, new: str) -> None:

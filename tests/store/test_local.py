@@ -193,9 +193,7 @@ def test_a_folder_that_holds_other_things_becomes_no_store(tmp_path: Path, held:
         (folder / ".lock").touch()
 
 
-@pytest.mark.parametrize(
-    "held", ["README.md", ".keep", "lost+found", "old.tar.gz", "v0.9.0/a", "2020-01-01.tgz"]
-)
+@pytest.mark.parametrize("held", ["README.md", ".keep", "lost+found", "old.tar.gz", "v0.9.0/a", "v2/a"])
 def test_a_folder_with_older_backups_or_next_to_nothing_becomes_a_store(tmp_path: Path, held: str) -> None:
     """A team that moves here has its archives there already."""
     (tmp_path / "backups" / held).mkdir(parents=True)
@@ -843,6 +841,32 @@ def test_what_gave_way_is_put_back_if_nothing_is_published(
     assert (
         (folder / "MANIFEST.txt").read_bytes() == (store.path / "2026-11-22.tar.gz").read_bytes() == b"theirs"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "aside"),
+    [
+        ("../MANIFEST.txt", "../MANIFEST.theirs.txt"),
+        ("../new/MANIFEST.txt", "../new/MANIFEST.theirs.txt"),
+        ("vlink/MANIFEST.txt", "vlink/MANIFEST.theirs.txt"),
+        ("v2.0.0/MANIFEST.txt", "v2.0.0/MANIFEST.theirs.txt"),
+        ("v1.0.0/MANIFEST.txt", "v1.0.0/notes"),
+        ("v1.0.0/other", "v1.0.0/other.theirs"),
+        ("ledger.jsonl", "ledger.theirs.jsonl"),
+        ("2026-11-22.tar.gz", "theirs.tar.gz"),
+    ],
+)
+def test_no_line_of_a_ledger_renames(store: LocalStore, tmp_path: Path, name: str, aside: str) -> None:
+    """Only what we could have moved aside gets a name back."""
+    (store.path / "v1.0.0").mkdir(parents=True)
+    (store.path / "vlink").symlink_to(tmp_path)
+    (store.path / "v2.0.0").symlink_to(tmp_path)
+    (tmp_path / "new").mkdir()
+    for path in (store.path / aside, tmp_path / "MANIFEST.theirs.txt"):
+        path.write_text("theirs")
+    assert not store.can_come_back(name, aside)
+    assert not store.bring_back(name, aside)
+    assert (store.path / aside).read_text() == "theirs"
 
 
 @pytest.mark.parametrize("seconds", [1 << 60, -(1 << 60), 1 << 40])
