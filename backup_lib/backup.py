@@ -35,7 +35,7 @@ from backup_lib.project.selection import Selection, select
 from backup_lib.project.standing import Comparison, Sight, Standing
 from backup_lib.project.version import stated_otherwise, tag_name
 from backup_lib.store.layout import is_moment, is_safety
-from backup_lib.store.publish import DailyDraft, Draft, ReleaseDraft, Written
+from backup_lib.store.publish import DailyDraft, Draft, Published, ReleaseDraft, Written
 from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
@@ -275,22 +275,22 @@ def back_up(place: Workplace, order: Order) -> BackedUp:
     refuse(place, seen)
     if not place.releasing:  # a release has said so
         place.report_stated(order.version, seen.header.stated)
+        _report_tag(place, seen.header)
     if place.dry_run:
         return _would_back_up(place, seen)
     with store.writing("backup"):
-        keep_store_out(place)
+        keep_store_out(place, seen.header.version)
         made = instant()  # not before nobody else publishes
         _report_clock(place, made)
         with _draft(place, _dated(seen.header, made), made) as draft:
             with _newest_of_its_kind(place, seen.header, order.fresh) as before:
                 written = _write(place, seen, draft, before)
-            aside = _commit(place, draft, written)
-    if aside:
-        place.console.say(f"What stood in the way is not ours; it was moved to {store.path / aside}")
+            published = _commit(place, draft, written)
+    store.report_asides([published.aside] if published.aside else [])
     return msgspec.structs.replace(
         _result(place, seen, proved=order.daily),
-        archive=str(store.path / draft.archive),
-        aside=aside,
+        archive=str(store.path / published.archive),
+        aside=published.aside,
         size=written.size,
         sha256=written.sha256,
         files=written.summary.counts.files,
@@ -339,6 +339,19 @@ def _result(place: Workplace, seen: Look, proved: bool) -> BackedUp:
 def _dated(header: Header, made: Instant) -> Header:
     """Return a header that bears the moment, unless it bears that of SOURCE_DATE_EPOCH."""
     return header if _epoch() else msgspec.structs.replace(header, created=made.utc)
+
+
+def _report_tag(place: Workplace, header: Header) -> None:
+    """Say so if the version is tagged at another commit: this backup is then the newest of that version."""
+    repository = place.repository
+    if repository is None or header.version is None:
+        return
+    tagged = repository.tag_commit(tag_name(header.version))
+    if tagged not in (None, header.commit):
+        place.console.say(
+            f"Note: v{header.version} is tagged at {str(tagged)[:12]}, and this backup is of "
+            f"{(header.commit or '')[:12]}; it becomes the newest of that version"
+        )
 
 
 def _report_clock(place: Workplace, made: Instant) -> None:
@@ -401,8 +414,8 @@ def _write(place: Workplace, seen: Look, draft: Draft, before: Reuse | None) -> 
     return Written(done.summary, done.size, done.sha256.hex(), done.index.hex())
 
 
-def _commit(place: Workplace, draft: ReleaseDraft | DailyDraft, written: Written) -> str:
-    """Publish a draft, a daily one proved; return the path below the store of what was moved aside, or ""."""
+def _commit(place: Workplace, draft: ReleaseDraft | DailyDraft, written: Written) -> Published:
+    """Publish a draft, a daily one proved."""
     if isinstance(draft, ReleaseDraft):
         with open_for_reading(draft.path) as (read_at, size):
             reader = open_archive(read_at, size)

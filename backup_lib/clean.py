@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 
 import msgspec
 import semver
@@ -18,7 +19,7 @@ import backup_lib
 from backup_lib.archive.reader import described
 from backup_lib.clock import now
 from backup_lib.errors import BackupError, DamageError, StoreError, counted, printable
-from backup_lib.model import Header
+from backup_lib.model import Description
 from backup_lib.store.layout import is_safety
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
@@ -74,16 +75,19 @@ class _Group:
         return semver.Version.parse(self.newest.version or "")
 
     @cached_property
-    def header(self) -> Header | None:
-        """What the index of the newest says; None if it cannot be read."""
-        with suppress(OSError, DamageError), described(self.newest.archive) as description:
-            return description.header if description else None
-        return None
+    def had_tag(self) -> bool:
+        """Whether the index of one of its archives says that the version had its tag then."""
+        return any(each.header.tag is not None for each in self._descriptions if each)
 
     @cached_property
-    def is_complete(self) -> bool:
-        """Whether one of its archives lacks nothing that was to be in it."""
-        return any(map(_is_complete, reversed(self.backups)))
+    def complete(self) -> tuple[Backup, ...]:
+        """Those that lack nothing that was to be in them, as their indexes say, newest first."""
+        pairs = zip(self.backups, self._descriptions, strict=True)
+        return tuple(backup for backup, each in pairs if each and each.summary.complete)[::-1]
+
+    @cached_property
+    def _descriptions(self) -> tuple[Description | None, ...]:
+        return tuple(map(_description, self.backups))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ def clean(place: Workplace, keep: Keep) -> Cleaned:
             f"{printable(store.path)} holds no ledger.jsonl, so nothing is removed from it; "
             "the next backup makes it a store"
         )
+    store.refuse_absent()
     if place.dry_run or not store.is_made:
         return _cleaned(_Cleaning(place, keep).fates())
     with store.writing("clean"):
@@ -137,6 +142,8 @@ class _Cleaning:
         """Return every backup with its fate, oldest first; raises like `clean`."""
         versions = self._versions()
         going, rest = _superseded(versions, self._keep.versions)
+        if going and not self._has_enough(rest):
+            going, rest = [], versions
         for kind in self._kinds(rest):
             self._decide(kind, self._keep.versions)
         for group in going:
@@ -175,9 +182,8 @@ class _Cleaning:
         yield _Kind("pre-release", [group for group in groups if group.version.prerelease is not None])
 
     def _had_tag(self, group: _Group) -> bool:
-        """Whether a version had its tag when it was backed up, by its index, else by the ledger."""
-        header = group.header
-        return header.tag is not None if header else _was_released(self._ledger, group.newest.version)
+        """Whether a version had its tag when it was backed up, or got it by a release of that backup."""
+        return group.had_tag or _was_released(self._ledger, group.newest.version)
 
     def _safety(self) -> list[_Group]:
         return [
@@ -201,12 +207,12 @@ class _Cleaning:
         """
         if len(kind.groups) <= keep:
             for group in kind.groups:
-                self._tell(group, True, f"no more than {counted(keep, kind.noun)} here")
+                self._tell(group, True, f"{counted(len(kind.groups), kind.noun)} here, and {keep} are kept")
             return
         sound: list[_Group] = []
         for group in kind.groups:
-            has_complete = any(each.is_complete for each in sound)
-            if len(sound) >= keep and (has_complete or not group.is_complete):
+            has_complete = any(map(self._holds_complete, sound))
+            if len(sound) >= keep and (has_complete or not group.complete):
                 self._tell(group, False, f"older than the {counted(keep, kind.noun)} kept")
             elif not self._is_sound(group.newest):
                 self._tell(group, True, "damaged, so it does not count; see invoke verify")
@@ -221,12 +227,19 @@ class _Cleaning:
                 "so nothing was removed; see invoke verify --all"
             )
 
+    def _has_enough(self, groups: list[_Group]) -> bool:
+        """Whether as many versions are sound as are to be kept."""
+        sound = (group for group in groups if self._is_sound(group.newest))
+        return len(list(islice(sound, self._keep.versions))) == self._keep.versions
+
     def _supersede(self, group: _Group, versions: list[_Group]) -> None:
         """Let a pre-release go because its release is there: one that goes too, or is sound."""
         release = next(each for each in versions if _is_release_of(each, group))
         stays = self._fates[release.newest.name].kept
         if stays and not self._is_sound(release.newest):
             self._tell(group, True, f"its release v{release.version} is damaged; see invoke verify")
+        elif group.complete and not self._holds_complete(release):
+            self._tell(group, True, f"its release v{release.version} lacks something")
         else:
             self._tell(group, False, f"its release v{release.version} is there")
 
@@ -254,9 +267,15 @@ class _Cleaning:
                 self._tell(_Group((backup,)), True, "not as it was published here; see invoke verify")
 
     def _tell(self, group: _Group, kept: bool, reason: str) -> None:
-        self._fates.update(
-            {backup.name: Fate(str(backup.archive), kept, reason, backup.size) for backup in group.backups}
-        )
+        """Decide on a group; what is kept for its newest archive is not said to be proved itself."""
+        for backup in group.backups:
+            is_older = kept and backup is not group.newest
+            told = "kept with the newest of its version" if is_older else reason
+            self._fates[backup.name] = Fate(str(backup.archive), kept, told, backup.size)
+
+    def _holds_complete(self, group: _Group) -> bool:
+        """Whether one of its archives lacks nothing, and is sound."""
+        return any(map(self._is_sound, group.complete))
 
     def _is_sound(self, backup: Backup) -> bool:
         """Whether a backup is sound: all of it is read, whatever the ledger says of it."""
@@ -289,11 +308,11 @@ def _is_release_of(release: _Group, group: _Group) -> bool:
     return is_prerelease and release.version.finalize_version() == group.version.finalize_version()
 
 
-def _is_complete(backup: Backup) -> bool:
-    """Whether an archive lacks nothing that was to be in it, as far as its index tells."""
+def _description(backup: Backup) -> Description | None:
+    """Return what the index of an archive says, its entries apart; None if it cannot be read."""
     with suppress(OSError, DamageError), described(backup.archive) as description:
-        return description is not None and description.summary.complete
-    return False
+        return description
+    return None
 
 
 def _was_released(ledger: Ledger, version: str | None) -> bool:

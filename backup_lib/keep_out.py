@@ -5,32 +5,59 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import get_args
 
+from backup_lib.clock import instant
+from backup_lib.errors import shell_word
+from backup_lib.model import Format
 from backup_lib.project.git import Surroundings, surroundings
-from backup_lib.store.layout import GITIGNORE, MANIFEST, archive_format
+from backup_lib.store.layout import (
+    GITIGNORE,
+    LEDGER,
+    MANIFEST,
+    archive_format,
+    archive_name,
+    daily_name,
+    stamp_of,
+)
 from backup_lib.store.making import write_gitignore
 from backup_lib.workplace import Workplace
 
 __all__ = ["discard_restored", "keep_restored_out", "keep_store_out"]
 
-_EXAMPLES = (b"2026-11-22.tar.gz", b"v1.1.0/MANIFEST.txt", b"v1.1.0/demo_v1.1.0_20261122T214500Z.tar.gz")
-"""Names as backups have them, below the store."""
 
-
-def keep_store_out(place: Workplace) -> None:
+def keep_store_out(place: Workplace, version: str | None) -> None:
     """Let git pass over the store: a new one, or one whose backups it does not ignore; within `writing`.
 
-    If git tracks backups there, it is meant to, which is said.
+    If git tracks backups there, or a ``.gitignore`` of somebody else lets it take them, that is said.
+    `version` is that of the backup that comes next, None for a daily one.
     """
     store = place.store
     around = surroundings(store.path)
     if around and _tracks_backups(around):
         place.console.say(
             f"git tracks backups in {store.path}: what they hold goes into the history, .env included; "
-            "if that is not meant, take them out with: git rm -r --cached"
+            f"if that is not meant, take them out with: git rm -r --cached {shell_word(str(store.path))}"
         )
-    elif store.is_bare() or (around and not around.ignores(_EXAMPLES)):
+    elif store.is_bare():
         store.write_gitignore()
+    elif around and not around.ignores(_names_to_come(place.project, version)):
+        if os.path.lexists(store.path / GITIGNORE):
+            place.console.say(
+                f"git does not ignore the backups in {store.path}: 'git add' takes them, .env included; "
+                f"put a line with * into {store.path / GITIGNORE}"
+            )
+        else:
+            store.write_gitignore()
+
+
+def _names_to_come(project: str, version: str | None) -> list[bytes]:
+    """Return names as they may stand in the store from now on, paths below it."""
+    now, version = instant(), version or "1.1.0"
+    forms: tuple[Format, ...] = get_args(Format)
+    archives = [archive_name(project, version, stamp_of(now.utc), form) for form in forms]
+    in_folder = [f"v{version}/{name}" for name in (MANIFEST, *archives)]
+    return list(map(os.fsencode, [LEDGER, *in_folder, *(daily_name(now.day, form) for form in forms)]))
 
 
 def _tracks_backups(around: Surroundings) -> bool:

@@ -194,6 +194,7 @@ def verify_version(place: Workplace, version: str | None, depth: Depth, unlimite
 
 def verify_all(place: Workplace, depth: Depth, unlimited: bool = False) -> list[Verified]:
     """Verify every backup of the store, oldest first; what should be there and is not, last."""
+    place.store.refuse_absent()
     if not place.store.path.is_dir():
         return []
     with place.store.reading("verify"):

@@ -36,7 +36,9 @@ class Workplace:
     @cached_property
     def store(self) -> LocalStore:
         """The store; nothing is made until something is written."""
-        return open_store(self.settings.store, self.root, self.releasing, self.new_store, described)
+        return open_store(
+            self.settings.store, self.root, self.releasing, self.new_store, described, self.console.say
+        )
 
     @property
     def store_as_named(self) -> Path:

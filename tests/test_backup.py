@@ -474,12 +474,79 @@ def test_git_does_not_take_backups(project: Path, run: Run, ignored: str, there:
 
 @pytest.mark.parametrize("text", ["", "*\n!README.md\n", "v*\n"])
 def test_a_gitignore_that_is_there_stays(project: Path, run: Run, text: str) -> None:
-    """A person wrote it."""
+    """A person wrote it; if it does not ignore the backups, one line says so."""
     (project / ".gitignore").write_text("node_modules/\n.env\n")
     (project / "backups").mkdir()
     (project / "backups" / ".gitignore").write_text(text)
-    assert run("backup").code == 0
+    outcome = run("backup")
+    assert outcome.code == 0
     assert (project / "backups" / ".gitignore").read_text() == text
+    assert ("git does not ignore the backups in" in outcome.err) == (not text.startswith("*"))
+
+
+@pytest.mark.parametrize(
+    ("ignored", "command"),
+    [
+        ("*.tar.gz\nMANIFEST.txt\nledger.jsonl\n.lock\n", ("backup", "--format", "zst")),
+        ("backups/2023-1[01]*\nbackups/v*\nbackups/ledger.jsonl\n.lock\n", ("backup", "--daily")),
+        ("backups/v1.*\nbackups/2*\n.lock\n", ("backup", "--version", "2.0.0")),
+    ],
+)
+def test_git_is_asked_about_the_names_that_come(
+    project: Path, run: Run, ignored: str, command: tuple[str, ...]
+) -> None:
+    """Patterns that happen to ignore other backups do not ignore these."""
+    (project / ".gitignore").write_text(f"node_modules/\n.env\n{ignored}")
+    (project / "backups").mkdir()
+    (project / "backups" / "README.md").write_text("Backups\n")
+    with clock_at(1_701_800_000):
+        assert run(*command).code == 0
+    assert set(tracked_after_add_all(project)) <= {"backups/README.md"}
+
+
+def test_an_incomplete_daily_backup_replaces_no_complete_one(project: Path, run: Run) -> None:
+    """What became unreadable since the morning is only in that of the morning."""
+    with clock_at(1_700_000_000):
+        morning = archive_of(run("backup", "--daily", "--json"))
+        with unreadable(project / ".env"):
+            first = run("backup", "--daily", "--json")
+            (project / "src" / "server.js").write_text("evening\n")
+            second = run("backup", "--daily", "--json")
+        evening = archive_of(run("backup", "--daily", "--json"))
+    assert (first.code, second.code) == (3, 3)
+    assert [archive_of(first).name, archive_of(second).name, evening.name] == ["2023-11-14-2.tar.gz"] * 3
+    with tarfile.open(morning) as tar:
+        assert "heymarket-endpoint/.env" in tar.getnames()
+    assert sorted(path.name for path in (project / "backups").glob("2*")) == [
+        "2023-11-14-2.tar.gz",
+        "2023-11-14.tar.gz",
+    ]
+    assert not [path for path in (project / "backups").iterdir() if path.name.endswith(".partial")]
+    assert run("verify", "--all").code == 0
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "9" * 240, "999999999", "10000", "-2"])
+def test_no_name_in_the_ledger_stops_a_daily_backup(project: Path, run: Run, number: str) -> None:
+    """Whatever number somebody wrote there."""
+    with clock_at(1_700_000_000):
+        run("backup", "--daily")
+        line = {"time": "x", "act": "publish", "archive": f"2023-11-14-{number}.tar.gz", "sha256": "0"}
+        with (project / "backups" / "ledger.jsonl").open("a") as ledger:
+            ledger.write(json.dumps(line) + "\n")
+        for _ in range(2):
+            assert run("backup", "--daily").code == 0
+    assert (project / "backups" / "2023-11-14.tar.gz").exists()
+
+
+def test_a_ledger_that_cannot_be_written_to_is_found_first(project: Path, run: Run, tmp_path: Path) -> None:
+    """Nothing is published that could not be recorded."""
+    (tmp_path / "theirs").write_text("")
+    (project / "backups").mkdir()
+    os.link(tmp_path / "theirs", project / "backups" / "ledger.jsonl")
+    refused(run("backup"), 1, "it has another name (a hard link), so it is not written to")
+    assert set(os.listdir(project / "backups")) <= {".lock", "ledger.jsonl"}
+    assert run("release").code == 1
+    assert git(project, "tag") == ""
 
 
 def test_a_store_that_is_ignored_but_for_a_readme_is_left_as_it_is(project: Path, run: Run) -> None:
@@ -582,7 +649,7 @@ def test_a_daily_archive_of_an_older_script_is_kept_and_said(project: Path, run:
         (project / "backups" / "2023-11-14.tar.gz").write_bytes(b"theirs")
         outcome = run("backup", "--daily", "--json")
     assert outcome.json["result"]["aside"] == "2023-11-14.theirs.tar.gz"
-    assert "is not ours; it was moved to" in outcome.err
+    assert "was not made here; it was moved to" in outcome.err
     assert (project / "backups" / "2023-11-14.theirs.tar.gz").read_bytes() == b"theirs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -204,6 +205,19 @@ def test_versions_that_were_never_tagged_evict_no_release(
     assert left(project) == ["1.0.0", "1.0.1", *typed[-2:]]
 
 
+@pytest.mark.parametrize("order", ["backup after", "backup before"])
+def test_a_backup_beside_that_of_a_release_leaves_it_released(project: Path, run: Run, order: str) -> None:
+    """package.json stays at a version until the next: a plain backup makes no release a typing error."""
+    if order == "backup before":
+        assert run("backup").code == 0  # the release goes on with it: its index knows no tag
+    release(project, run, "1.1.0")
+    if order == "backup after":
+        assert "v1.1.0 is tagged at" in run("backup").err
+    back_up(run, "99.0.0")
+    assert run("clean", "--keep", "1").code == 0
+    assert left(project) == ["1.1.0", "99.0.0"]
+
+
 def test_an_index_that_cannot_be_read_leaves_the_tag_to_the_ledger(project: Path, run: Run) -> None:
     """A damaged release is still one: it is not counted, and not taken for a typing error."""
     release(project, run, "1.0.0", "1.0.1", "1.0.2")
@@ -241,6 +255,37 @@ def test_a_prerelease_stays_if_its_release_is_damaged(project: Path, run: Run) -
     made["1.0.0"].write_bytes(made["1.0.0"].read_bytes()[:-1])
     assert run("clean", "--keep", "2").code == 0
     assert left(project) == ["1.0.0", "1.0.0-rc.1", "1.1.0"]
+
+
+def test_a_prerelease_stays_if_its_release_lacks_what_it_holds(project: Path, run: Run) -> None:
+    """A file that became unreadable is only in the pre-release."""
+    back_up(run, "1.0.0-rc.1")
+    with unreadable(project / ".env"):
+        back_up(run, "1.0.0")
+    assert run("clean", "--keep", "1").code == 0
+    assert left(project) == ["1.0.0", "1.0.0-rc.1"]
+
+
+def test_no_prerelease_goes_while_fewer_than_asked_for_are_sound(project: Path, run: Run) -> None:
+    """Damaged versions do not count among those that remain."""
+    made = back_up(run, "1.0.0-rc.1", "1.0.0", "2.0.0")
+    made["2.0.0"].write_bytes(made["2.0.0"].read_bytes()[:-1])
+    assert run("clean", "--keep", "2").code == 0
+    assert left(project) == ["1.0.0", "1.0.0-rc.1", "2.0.0"]
+
+
+def test_complete_is_what_is_sound_too(project: Path, run: Run) -> None:
+    """An archive that was complete, and is damaged, stands for no other."""
+    made = back_up(run, "1.0.0", "2.0.0")
+    data = bytearray(made["2.0.0"].read_bytes())
+    data[len(data) // 4] ^= 1
+    made["2.0.0"].write_bytes(data)
+    with unreadable(project / ".env"):
+        again = back_up(run, "2.0.0")
+    assert run("verify", "--archive", str(again["2.0.0"])).code == 0
+    result = run("clean", "--keep", "1", "--json").json["result"]
+    assert left(project) == ["1.0.0", "2.0.0"]
+    assert "proved" not in result["fates"][1]["reason"]
 
 
 @pytest.mark.parametrize("kind", ["version", "pre-release", "daily"])
@@ -299,6 +344,51 @@ def test_what_is_no_longer_as_it_was_published_is_not_removed(project: Path, run
     assert made["1.0.0"].read_bytes() == b"theirs"
     assert result["fates"][0]["reason"] == "not as it was published here; see invoke verify"
     assert not made["2.0.0"].exists()
+
+
+@pytest.mark.parametrize("size", [1, None])
+def test_a_forged_publication_makes_nothing_ours(project: Path, run: Run, size: int | None) -> None:
+    """An archive without an index of ours stays, though the ledger knows its name and its digest."""
+    folder = project / "backups" / "v0.1.0"
+    folder.mkdir(parents=True)
+    theirs = folder / "heymarket-endpoint_v0.1.0_20200101T000000Z.tar.gz"
+    subprocess.run(["tar", "-czf", theirs, "src"], check=True, cwd=project)
+    data = theirs.read_bytes()
+    line = {"time": "x", "act": "publish", "archive": f"v0.1.0/{theirs.name}", "size": size or len(data)}
+    back_up(run, "1.0.0")
+    with (project / "backups" / "ledger.jsonl").open("a") as ledger:
+        ledger.write(json.dumps(line | {"sha256": hashlib.sha256(data).hexdigest()}) + "\n")
+    back_up(run, "2.0.0")
+    assert run("clean", "--keep", "1").code == 0
+    assert theirs.read_bytes() == data
+
+
+def test_a_line_that_stands_in_the_ledger_again_changes_no_order(project: Path, run: Run) -> None:
+    """The oldest daily backup does not become the newest."""
+    days = back_up_days(run, 2)
+    ledger = project / "backups" / "ledger.jsonl"
+    ledger.write_text(ledger.read_text() + ledger.read_text().splitlines()[0] + "\n")
+    assert run("clean", "--keep-daily", "1").code == 0
+    assert [day.exists() for day in days] == [False, True]
+
+
+def test_a_manifest_that_a_person_edited_is_kept_and_said(project: Path, run: Run) -> None:
+    """Its archive goes, the lines of a person do not."""
+    made = back_up(run, "1.0.0", "2.0.0")
+    manifest = made["1.0.0"].with_name("MANIFEST.txt")
+    manifest.write_text(manifest.read_text() + "# mine\n")
+    outcome = run("clean", "--keep", "1")
+    assert f"was not made here; it was moved to {manifest.with_name('MANIFEST.theirs.txt')}" in outcome.err
+    assert manifest.with_name("MANIFEST.theirs.txt").read_text().endswith("# mine\n")
+    assert run("verify", "--all").code == 0
+
+
+def test_a_store_whose_disk_is_missing_is_not_called_clean(project: Path, run: Run, tmp_path: Path) -> None:
+    """clean and verify say what backup says."""
+    (tmp_path / "disk").mkdir()
+    with setting("STORE", str(tmp_path / "disk")):
+        for command in (("clean",), ("verify",), ("verify", "--all"), ("restore",), ("clean", "--dry-run")):
+            refused(run(*command), 1, "holds no ledger.jsonl, so it is no store; mount the disk")
 
 
 @pytest.mark.parametrize("lost", ["ledger", "nothing"])

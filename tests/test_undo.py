@@ -578,7 +578,7 @@ def test_what_was_moved_aside_is_brought_back(project: Path, run: Run, earlier: 
 
     outcome = run("release")
     assert outcome.code == 0
-    assert "is not ours; it was moved to" in outcome.err
+    assert "was not made here; it was moved to" in outcome.err
     assert (folder / "MANIFEST.theirs.txt").read_text() == HAND_WRITTEN
     assert "would move    what was moved aside, back to v1.1.0/MANIFEST.txt" in undo(run, "--dry-run").out
     assert "moved         what was moved aside, back to v1.1.0/MANIFEST.txt" in undo(run).out

@@ -106,8 +106,14 @@ class Ledger:
         return tuple(record for _, record in self._acts(archive, "publish"))
 
     def last_publish_order(self, archive: str) -> int:
-        """Return the line of the last publish of `archive`, 0 for none: the order in which backups came."""
-        return max((line for line, _ in self._acts(archive, "publish")), default=0)
+        """Return the place of `archive` in the order in which backups came, 0 for none.
+
+        It is the line that first published what was published last: the same line again changes no order.
+        """
+        acts = self._acts(archive, "publish")
+        digest = acts[-1][1].sha256 if acts else ""
+        same = [line for line, record in acts if digest and record.sha256 == digest]
+        return (same or [line for line, _ in acts[-1:]] or [0])[0]
 
     def stands(self, archive: str) -> bool:
         """Tell whether `archive` was published and not removed since."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from backup_lib import filesystem
 from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
 from backup_lib.model import Header
+from backup_lib.progress import Silent
 from backup_lib.store import ledger, listing, publish, recover
 from backup_lib.store.disk import guarded, make_folder
 from backup_lib.store.layout import LATEST, MANIFEST
@@ -20,6 +21,7 @@ from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import hold
 from backup_lib.store.making import (
+    absence,
     is_bare,
     is_store,
     make_store,
@@ -40,6 +42,7 @@ from backup_lib.store.theirs import (
 
 __all__ = ["LocalStore", "open_store"]
 
+_silent = Silent().say
 _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -49,6 +52,7 @@ def open_store(
     releasing: bool = False,
     is_new: bool = False,
     describe: Describe = undescribed,
+    say: Callable[[str], object] = _silent,
 ) -> LocalStore:
     """Return the store at `path`, taken from the project's `root` if it is relative; nothing is made yet.
 
@@ -57,7 +61,12 @@ def open_store(
 
     Raises `SettingsError` where no store may be, `StoreError` if it cannot be reached.
     """
-    named = Path(os.path.abspath(root / os.path.expanduser(path)))
+    expanded = os.path.expanduser(path)
+    if os.fspath(expanded).startswith("~"):
+        raise SettingsError(
+            f"the store {printable(path)} is in the home of a user that is not there; name a folder"
+        )
+    named = Path(os.path.abspath(root / expanded))
     with guarded(root, "opening the store"):
         refuse_dangling(named)
         folder = Path(os.path.realpath(named))
@@ -73,7 +82,7 @@ def open_store(
             f"the store is not a folder: {where}; move it away or choose another with backup.store"
         )
     is_outside = not folder.is_relative_to(root.resolve())
-    return LocalStore(folder, releasing, is_outside, is_new, describe)
+    return LocalStore(folder, releasing, is_outside, is_new, describe, say)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +98,19 @@ class LocalStore:
     """Whether one may be made there, though it lies outside."""
     describe: Describe = undescribed
     """How the store asks what the index of an archive says."""
+    say: Callable[[str], object] = _silent
+    """Told what was moved aside, as a line for a person."""
 
     @property
     def is_made(self) -> bool:
         """Whether the folder is a store. Raises `StoreError` if that cannot be seen."""
         with guarded(self.path, "opening the store"):
             return is_store(self.path)
+
+    def refuse_absent(self) -> None:
+        """Refuse a folder outside the project that is no store and holds no backup; raises `StoreError`."""
+        if self.is_outside and not self.is_made and not self.backups():
+            raise StoreError(absence(self.path))
 
     def refuse(self, header: Header, made: Instant) -> None:
         """Refuse what cannot become a backup in this store, before anything is written.
@@ -119,7 +135,7 @@ class LocalStore:
         with hold(self.path, shared=False, doing=doing):
             with guarded(self.path, "recovering the store"):
                 make_store(self.path)
-                recover.recover(self.path, self.describe)
+                self.report_asides(recover.recover(self.path, self.describe))
             yield
 
     def reading(self, doing: str) -> AbstractContextManager[None]:
@@ -142,7 +158,7 @@ class LocalStore:
 
     def new_daily(self, header: Header, made: Instant) -> AbstractContextManager[DailyDraft]:
         """Open a new archive of a day; within `writing`."""
-        return publish.new_daily(self.path, header, made)
+        return publish.new_daily(self.path, header, made, self.describe)
 
     def ledger(self) -> Ledger:
         """Read the ledger."""
@@ -187,11 +203,13 @@ class LocalStore:
     def find(self, version: str | None = None) -> Backup:
         """Return the newest backup of a version or day, or of all but safety backups (None or ``latest``).
 
-        Raises `NoSuchBackupError` saying what there is, `DamageError` where what there was is gone.
+        Raises `NoSuchBackupError` saying what there is, `DamageError` where what there was is gone,
+        `StoreError` if there is no store.
         """
         try:
             return listing.find(self.path, self.backups(), version)
         except NoSuchBackupError:
+            self.refuse_absent()
             for name in self.missing():
                 if version in (None, LATEST) or name.startswith((f"v{version}/", f"{version}.")):
                     raise DamageError(f"{name} was published, but is not there any more") from None
@@ -210,12 +228,17 @@ class LocalStore:
         One that is there no more is fine.
         """
         with guarded(self.path, "removing backups", "the next backup or clean makes up for it"):
-            recover.remove(self.path, names, self.describe)
+            self.report_asides(recover.remove(self.path, names, self.describe))
+
+    def report_asides(self, asides: Iterable[str]) -> None:
+        """Say what was moved aside: paths below the store."""
+        for aside in asides:
+            self.say(f"A file in the way was not made here; it was moved to {printable(self.path / aside)}")
 
     def move_aside(self, name: str) -> None:
         """Rename what stands at `name` below the store and is not ours; within `writing`."""
         with guarded(self.path, "moving what is not ours aside"):
-            move_aside(self.path, name)
+            self.report_asides([move_aside(self.path, name)])
 
     def can_come_back(self, name: str, aside: str) -> bool:
         """Report whether what was moved aside from `name` is there; both are paths below the store."""
@@ -227,8 +250,13 @@ class LocalStore:
             return bring_back(self.path, name, aside)
 
     def is_as_published(self, backup: Backup) -> bool:
-        """Report whether an archive is what was published here under its name: all of it is read."""
-        return is_as_published(self.path, backup.name, self.ledger())
+        """Report whether an archive is what was published here under its name, by reading all of it."""
+        book = self.ledger()
+        with suppress(OSError), self.describe(backup.archive) as description:
+            known = {record.index for record in book.published(backup.name)}
+            is_ours = description is not None and description.index in known
+            return is_ours and is_as_published(self.path, backup.name, book)
+        return False
 
     def expected(self, backup: Backup, index: str = "") -> ArchiveFacts | None:
         """Return what the bytes of a backup should be, from the ledger, else from its manifest.

@@ -11,7 +11,15 @@ from backup_lib import filesystem
 from backup_lib.errors import StoreError, printable
 from backup_lib.store.layout import GITIGNORE, LEDGER, LOCK, archive_format
 
-__all__ = ["is_bare", "is_store", "make_store", "refuse_dangling", "refuse_making", "write_gitignore"]
+__all__ = [
+    "absence",
+    "is_bare",
+    "is_store",
+    "make_store",
+    "refuse_dangling",
+    "refuse_making",
+    "write_gitignore",
+]
 
 _EVERYTHING = b"*\n"
 _NO_CONTENT = ("README", "lost+found")
@@ -45,6 +53,14 @@ def refuse_dangling(path: Path) -> None:
             )
 
 
+def absence(folder: Path) -> str:
+    """Return the line for a store outside the project that is not there."""
+    return (
+        f"{printable(folder)} holds no ledger.jsonl, so it is no store; mount the disk, "
+        "or make a new store there with: invoke backup --new-store"
+    )
+
+
 def refuse_making(folder: Path, is_outside: bool, is_new: bool) -> None:
     """Refuse to make a store of a folder that is none yet, unless it is plain that one is wanted there.
 
@@ -56,16 +72,13 @@ def refuse_making(folder: Path, is_outside: bool, is_new: bool) -> None:
     if is_store(folder):
         return
     if is_outside and not is_new:
-        raise StoreError(
-            f"{printable(folder)} holds no ledger.jsonl, so it is no store; mount the disk, "
-            "or make a new store there with: invoke backup --new-store"
-        )
+        raise StoreError(absence(folder))
     names = os.listdir(folder) if folder.is_dir() else []
     others = sorted(name for name in names if not name.startswith((".", *_NO_CONTENT)))
     if others and not any(archive_format(name) or _is_version_folder(folder / name) for name in others):
         raise StoreError(
             f"{printable(folder)} holds other things ({printable(others[0])}), so it cannot become a store; "
-            "choose an empty folder with backup.store"
+            "choose a folder that is empty, or holds backups, with backup.store"
         )
 
 
@@ -77,10 +90,11 @@ def _is_version_folder(path: Path) -> bool:
 def make_store(folder: Path) -> None:
     """Put an empty ledger into a folder that has none, and fsync it; the folder must be held alone.
 
-    Raises `OSError`.
+    Raises `OSError`, also for a ledger that cannot be written to: before anything else is.
     """
-    if not is_store(folder):
-        os.close(filesystem.open_regular(folder / LEDGER, os.O_WRONLY | os.O_CREAT))
+    was_there = is_store(folder)
+    os.close(filesystem.open_regular(folder / LEDGER, os.O_RDWR | os.O_CREAT))
+    if not was_there:
         filesystem.sync_folder(folder)
 
 

@@ -13,8 +13,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from msgspec.structs import replace
 
@@ -33,6 +34,7 @@ from backup_lib.store.layout import (
     parse_archive_name,
     parse_daily_name,
     parse_latest_name,
+    partial_name,
     stamp_of,
     version_folder,
 )
@@ -41,9 +43,13 @@ from backup_lib.store.listing import scan
 from backup_lib.store.manifest import ArchiveFacts, Facts, facts_of, format_manifest, listed
 from backup_lib.store.theirs import Describe, bring_back, is_as_published, is_our_manifest, move_aside
 
+_MOST_A_DAY = 10_000
+"""Numbers of daily backups from which on a ledger is not believed."""
+
 __all__ = [
     "DailyDraft",
     "Draft",
+    "Published",
     "ReleaseDraft",
     "Written",
     "new_daily",
@@ -65,6 +71,14 @@ class Written:
     """Hex digest of the whole archive."""
     index: str
     """Hex digest of the index in it."""
+
+
+class Published(NamedTuple):
+    """What became of a draft; both are paths below the store."""
+
+    archive: str
+    aside: str
+    """Of what somebody else had put in the way, and was moved aside; empty for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +128,9 @@ class ReleaseDraft(Draft):
     releasing: bool
     """Whether a release makes it: the ledger says so before it is published."""
 
-    def commit(self, written: Written, entries: Iterable[Entry]) -> str:
+    def commit(self, written: Written, entries: Iterable[Entry]) -> Published:
         """Publish it, unproved, with a manifest that lists the files among `entries`.
 
-        Returns the path below the store of a manifest of somebody else that was moved aside for it, or "".
         Raises `StoreError`; then nothing was published, unless the message says so.
         """
         record = self.publication(written)
@@ -131,34 +144,59 @@ class ReleaseDraft(Draft):
             filesystem.sync_folder(self.path.parent)
             ledger.append(self.store, record)
             point_latest(self.path.parent, ledger.read(self.store))
-        return aside
+        return Published(self.archive, aside)
 
 
+@dataclass(frozen=True, slots=True)
 class DailyDraft(Draft):
     """A daily backup being written."""
 
-    __slots__ = ()
+    describe: Describe
 
-    def commit(self, written: Written, proof: Record) -> str:
+    def commit(self, written: Written, proof: Record) -> Published:
         """Put it, proved by `proof` while it still had its temporary name, in the place of the old one.
 
-        Returns the path below the store of what somebody else had put there and was moved aside, or "".
+        One that lacks something takes the place of none that is complete: it gets the next number of the day.
         Raises `StoreError`; then the old one stands.
         """
         with guarded(self.store, "publishing the backup", "the backup of before stands"):
             self.settle(written)
-            filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
-            with _way_made(self.store, self.archive, None, self._is_free) as aside:
-                recorded = False
-                try:
-                    ledger.append(self.store, self.publication(written), proof)
-                    recorded = True
-                    os.replace(self.path, self.store / self.archive)
-                except BaseException:
-                    self._retract(recorded)
-                    raise
-            filesystem.sync_folder(self.store)
-        return aside
+            if written.summary.complete or not self._would_replace_complete():
+                return self._publish(written, proof)
+            with self._beside() as draft:
+                return draft._publish(written, replace(proof, archive=draft.archive))
+
+    def _would_replace_complete(self) -> bool:
+        path = self.store / self.archive
+        if not os.path.lexists(path) or not self._is_free():
+            return False  # what is not ours is moved aside
+        with self.describe(path) as description:
+            return description is not None and description.summary.complete
+
+    @contextmanager
+    def _beside(self) -> Iterator[DailyDraft]:
+        """Yield it under another name of the same day; what keeps its temporary name is discarded."""
+        name = _next_name(ledger.read(self.store), self.made, self.header.format)
+        path = self.store / partial_name(name)
+        os.rename(self.path, path)
+        try:
+            yield DailyDraft(self.store, self.header, self.made, name, self.file, path, self.describe)
+        finally:
+            discard(path)
+
+    def _publish(self, written: Written, proof: Record) -> Published:
+        filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
+        with _way_made(self.store, self.archive, None, self._is_free) as aside:
+            recorded = False
+            try:
+                ledger.append(self.store, self.publication(written), proof)
+                recorded = True
+                os.replace(self.path, self.store / self.archive)
+            except BaseException:
+                self._retract(recorded)
+                raise
+        filesystem.sync_folder(self.store)
+        return Published(self.archive, aside)
 
     def _is_free(self) -> bool:
         return is_as_published(self.store, self.archive, ledger.read(self.store))
@@ -218,7 +256,7 @@ def new_release(
 
 
 @contextmanager
-def new_daily(store: Path, header: Header, made: Instant) -> Iterator[DailyDraft]:
+def new_daily(store: Path, header: Header, made: Instant, describe: Describe) -> Iterator[DailyDraft]:
     """Open a new archive for the local day on which it is `made`; the store must be held alone.
 
     Raises `SettingsError` if the day has no name, `StoreError` if the store fails.
@@ -226,7 +264,7 @@ def new_daily(store: Path, header: Header, made: Instant) -> Iterator[DailyDraft
     with guarded(store, "writing the backup"):
         name = _name_of_day(ledger.read(store), made, header.format)
         with new_file(store, name) as (file, path):
-            yield DailyDraft(store, header, made, name, file, path)
+            yield DailyDraft(store, header, made, name, file, path, describe)
 
 
 def _name_of_day(book: Ledger, made: Instant, format: Format) -> str:
@@ -234,12 +272,22 @@ def _name_of_day(book: Ledger, made: Instant, format: Format) -> str:
 
     So a clock that went back, another time zone or a flight west replaces no backup of another moment.
     """
-    days = [(name, parts) for name in book.standing() if (parts := parse_daily_name(name))]
-    of_day = [(name, parts) for name, parts in days if (parts.date, parts.format) == (made.day, format)]
-    newest = max((name for name, _ in days), key=book.last_publish_order, default="")
-    if newest in dict(of_day) and book.published(newest)[-1].created <= made.utc:
-        return newest
-    return daily_name(made.day, format, 1 + max((parts.number for _, parts in of_day), default=0))
+    days = [name for name in book.standing() if parse_daily_name(name)]
+    newest = parse_daily_name(max(days, key=book.last_publish_order, default=""))
+    if newest and (newest.date, newest.format) == (made.day, format):
+        name = daily_name(newest.date, format, newest.number)
+        if book.published(name)[-1].created <= made.utc:
+            return name
+    return _next_name(book, made, format)
+
+
+def _next_name(book: Ledger, made: Instant, format: Format) -> str:
+    """Return the name of a day with the number after the highest that stands."""
+    standing = [parse_daily_name(name) for name in book.standing()]
+    of_day = [parts for parts in standing if parts and (parts.date, parts.format) == (made.day, format)]
+    highest = max((parts.number for parts in of_day if parts.number < _MOST_A_DAY), default=0)
+    names = (daily_name(made.day, format, number) for number in count(highest + 1))
+    return next(name for name in names if not book.stands(name))
 
 
 @contextmanager

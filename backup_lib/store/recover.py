@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -27,24 +27,27 @@ from backup_lib.store.theirs import Describe, is_as_published, is_our_manifest, 
 __all__ = ["recover", "remove"]
 
 
-def remove(store: Path, archives: Iterable[str], describe: Describe) -> None:
+def remove(store: Path, archives: Iterable[str], describe: Describe) -> list[str]:
     """Delete archives of ours by their paths below the store, and the manifests that name them.
 
     The caller has seen that each is what was published here, or is gone already. The intent is written first:
     after it, what a manifest names may be gone.
 
+    Returns the paths below the store of manifests that say more than we wrote, and were moved aside.
     Raises `OSError`.
     """
     doomed = tuple(archives)
     book = ledger.read(store)
     if doomed:
         ledger.append(store, *(_intent(book, archive) for archive in doomed))
+    asides = []
     for archive in doomed:
         path = store / archive
         if _is_in_place(store, archive):
             _unlink(path)
             filesystem.sync_folder(path.parent)
-        _finish_removal(store, archive, describe)
+        asides += _finish_removal(store, archive, describe)
+    return asides
 
 
 def _intent(book: Ledger, archive: str) -> Record:
@@ -59,9 +62,9 @@ def _is_in_place(store: Path, archive: str) -> bool:
     return is_archive_path(archive) and folder.is_dir() and (folder == store or not folder.is_symlink())
 
 
-def _finish_removal(store: Path, archive: str, describe: Describe) -> None:
+def _finish_removal(store: Path, archive: str, describe: Describe) -> list[str]:
     """Delete the manifest of an archive that is gone; if it says more than we wrote, move it aside."""
-    folder = (store / archive).parent
+    folder, asides = (store / archive).parent, []
     if folder != store and _is_in_place(store, archive):
         book = ledger.read(store)
         held = scan(folder, f"{folder.name}/")
@@ -70,10 +73,12 @@ def _finish_removal(store: Path, archive: str, describe: Describe) -> None:
                 _unlink(folder / MANIFEST)
                 filesystem.sync_folder(folder)
             else:
-                move_aside(store, f"{folder.name}/{MANIFEST}", held.facts.version if held.facts else None)
+                version = held.facts.version if held.facts else None
+                asides.append(move_aside(store, f"{folder.name}/{MANIFEST}", version))
         _tidy(folder, book)
         filesystem.sync_folder(store)
     ledger.append(store, Record(time=now(), act="removed", archive=archive))
+    return asides
 
 
 def _unlink(path: Path) -> None:
@@ -81,30 +86,31 @@ def _unlink(path: Path) -> None:
         os.unlink(path)
 
 
-def recover(store: Path, describe: Describe) -> None:
+def recover(store: Path, describe: Describe) -> list[str]:
     """Finish publishings that a crash cut short, and removals whose archive is gone; sweep what else it left.
 
     No line of a ledger deletes an archive: one whose removal was begun and not done stays a backup.
 
-    Raises `OSError`.
+    Returns the paths below the store of what was not ours, and was moved aside. Raises `OSError`.
     """
-    book = ledger.read(store)
+    book, asides = ledger.read(store), []
     for archive in book.being_removed():
         if os.path.lexists(store / archive):
             ledger.append(store, Record(time=now(), act="kept", archive=archive))
         else:
-            _finish_removal(store, archive, describe)
+            asides += _finish_removal(store, archive, describe)
     top, *versions = folders(store, book)
-    _finish_daily(top, book)
+    asides += _finish_daily(top, book)
     for folder in versions:
-        _finish_release(folder, book, describe)
+        asides += _finish_release(folder, book, describe)
     _record_unknown(store, book)
     book = ledger.read(store)
     for folder in versions:
         _tidy(folder.path, book)
+    return asides
 
 
-def _finish_daily(top: Folder, book: Ledger) -> None:
+def _finish_daily(top: Folder, book: Ledger) -> Iterator[str]:
     """Give a daily backup that the ledger knows its name; sweep the other temporary files."""
     for partial in top.partials:
         name = partial_of(partial) or ""
@@ -112,14 +118,14 @@ def _finish_daily(top: Folder, book: Ledger) -> None:
         path = top.path / partial
         if known and is_file(path, known[-1].size) and sha256_of(path) == known[-1].sha256:
             if os.path.lexists(top.path / name) and not is_as_published(top.path, name, book):
-                move_aside(top.path, name)
+                yield move_aside(top.path, name)
             os.replace(path, top.path / name)
             filesystem.sync_folder(top.path)
         else:
             discard(path)
 
 
-def _finish_release(folder: Folder, book: Ledger, describe: Describe) -> None:
+def _finish_release(folder: Folder, book: Ledger, describe: Describe) -> Iterator[str]:
     """Commit a whole manifest whose archive has its name already; sweep the other temporary files."""
     for partial in folder.partials:
         path = folder.path / partial
@@ -127,7 +133,7 @@ def _finish_release(folder: Folder, book: Ledger, describe: Describe) -> None:
         if facts and _is_there(folder, facts) and not book.stands(folder.prefix + facts.archive):
             manifest = folder.path / MANIFEST
             if os.path.lexists(manifest) and not is_our_manifest(folder.path, book, describe):
-                move_aside(folder.path.parent, folder.prefix + MANIFEST, facts.version)
+                yield move_aside(folder.path.parent, folder.prefix + MANIFEST, facts.version)
             os.replace(path, manifest)
             filesystem.sync_folder(folder.path)
         else:

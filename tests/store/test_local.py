@@ -739,7 +739,7 @@ def test_a_manifest_of_somebody_else_is_moved_aside(store: LocalStore, kind: str
     (folder / "MANIFEST.theirs.txt").write_bytes(b"taken")
     with store.writing("a test"), store.new_release(header(), NOW) as draft:
         draft.file.write(b"1")
-        assert draft.commit(written(b"1"), entries(b"1")) == "v1.0.0/MANIFEST.theirs-2.txt"
+        assert draft.commit(written(b"1"), entries(b"1")).aside == "v1.0.0/MANIFEST.theirs-2.txt"
     assert (folder / "MANIFEST.theirs-2.txt").read_bytes() == THEIRS[kind]
     assert (folder / "MANIFEST.theirs.txt").read_bytes() == b"taken"
     assert (folder / "MANIFEST.txt").read_bytes().startswith(b"# Backup of demo v1.0.0\n# Project:")
