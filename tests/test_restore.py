@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import shutil
 import subprocess
-import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -16,8 +14,7 @@ import pathspec
 import pytest
 from support import Run, archive_of, git, refused, setting, unreadable
 
-from backup_lib import clock
-from backup_lib.project import reading
+from backup_lib import clock, filesystem
 from backup_lib.store.local import LocalStore
 
 
@@ -209,23 +206,26 @@ def test_in_place_mends_what_states_the_version(archive: Path, project: Path, ru
     assert package.read_text() == broken
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="it takes a file whose reading fails")
 def test_in_place_wants_to_read_what_states_the_version(
     archive: Path, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A package.json that cannot be read is not a broken one: nothing is restored."""
+    monkeypatch.setattr(filesystem, "_kernel_has_openat2", False)  # what is unreadable here is so for os.open
     server = project / "src" / "server.js"
     server.write_text("new\n")
-
-    def failing(fd: int, most: int) -> bytes:
-        os.close(fd)
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(reading, "read_regular", failing)
-    refused(
-        run("restore", "--version", "1.1.0", "--in-place"), 1, "reading package.json failed: Input/output"
-    )
+    with unreadable(project / "package.json"):
+        outcome = run("restore", "--version", "1.1.0", "--in-place")
+    refused(outcome, 1, f"reading package.json failed: Permission denied: {project}/package.json")
     assert server.read_text() == "new\n"
+
+
+def test_in_place_a_link_that_leads_out_gives_way(archive: Path, project: Path, run: Run) -> None:
+    """What states the version is as good as broken then, and comes back."""
+    package = project / "package.json"
+    package.unlink()
+    package.symlink_to("/proc/self/mem")
+    assert run("restore", "--version", "1.1.0", "--in-place").code == 0
+    assert '"1.1.0"' in package.read_text()
 
 
 def test_each_restore_in_place_has_a_way_back_of_its_own(
