@@ -25,7 +25,10 @@ _WRITES = "block gz zst tar index trailer intake maker reuse writer"
 _READS = "members check order extract target replay salvage"
 MODULES = (
     *(f"archive/{name}" for name in f"{_WRITES} {_READS}".split()),
-    *(f"store/{name}" for name in "publish recover theirs making lines ledger journal manifest".split()),
+    *(
+        f"store/{name}"
+        for name in ["publish", "recover", "theirs", "making", "lines", "ledger", "journal", "manifest"]
+    ),
     *("backup", "verify", "agreement", "restore", "clean"),
 )
 ENOUGH = 0.85
