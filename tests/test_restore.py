@@ -228,6 +228,15 @@ def test_in_place_wants_to_read_what_states_the_version(
     assert server.read_text() == "new\n"
 
 
+def test_in_place_a_link_that_leads_out_gives_way(archive: Path, project: Path, run: Run) -> None:
+    """What states the version is as good as broken then, and comes back."""
+    package = project / "package.json"
+    package.unlink()
+    package.symlink_to("/proc/self/mem")
+    assert run("restore", "--version", "1.1.0", "--in-place").code == 0
+    assert '"1.1.0"' in package.read_text()
+
+
 def test_each_restore_in_place_has_a_way_back_of_its_own(
     archive: Path, project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -59,8 +59,9 @@ EQUAL = {
     " → hash_members(reader) if True else ((member, b'') for member in read_members(reader))": (
         "digests are made, and compared with nothing"
     ),
-    "agreement: _is_manifest: return file.read(len(head)) == head and"
-    " file_digest(file, 'sha256').digest() == listed_files → return None": (
+    "agreement: _is_manifest: return os.fstat(file.fileno()).st_size == len(head) + agreement.listed_size"
+    " and file.read(len(head)) == head"
+    " and (file_digest(file, 'sha256').digest() == agreement.listed.digest()) → return None": (
         "then it is compared line by line, in more time"
     ),
     "restore: Request: False → True": "whoever restores by the task says each of them",
