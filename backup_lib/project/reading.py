@@ -27,10 +27,12 @@ def within(top: Path, root: Path, name: str) -> Path:
 
     `top` is the folder that no step on the way may lead out of, `root` it or a folder in it,
     `name` a path from there.
-    Raises `StatementError` where a step leads out, or links lead to each other.
+    Raises `StatementError` where a step leads out, links lead to each other, or no file can have that name.
     """
     base = os.path.realpath(top)
     start = os.path.join(os.path.realpath(root), name)
+    if "\0" in name:
+        raise StatementError(f"{printable(start)} is no name a file can have; choose another")
     at: list[str] = []
     left = _steps(base, start, start)
     links = 0

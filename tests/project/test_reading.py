@@ -97,6 +97,14 @@ def test_a_name_leads_out_no_more_than_a_link(top: Path, name: str) -> None:
     assert within(top, top / "app", "../shared/log") == top / "shared/log"
 
 
+def test_a_name_ends_at_no_zero_byte(top: Path) -> None:
+    """The kernel would take what stands before it for the whole name."""
+    (top / "log").write_text("inside")
+    for look in (lambda: within(top, top, "log\0x"), lambda: read_within(top, top, "log\0x", MOST)):
+        with pytest.raises(StatementError, match=r"log\\x00x is no name a file can have"):
+            look()
+
+
 def test_links_that_lead_to_each_other_lead_nowhere(top: Path) -> None:
     """One line, and no waiting; a long way that ends is gone to its end."""
     (top / "a").symlink_to("b")
