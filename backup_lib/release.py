@@ -21,7 +21,7 @@ from backup_lib.clock import now
 from backup_lib.errors import BackupError, DamageError, IncompleteError, ProjectError, printable, translated
 from backup_lib.model import Problem
 from backup_lib.project.changelog import noted, only_notes_differ
-from backup_lib.project.edit import plan_note, read_changelog
+from backup_lib.project.edit import plan_note, read_changelog, refuse_changelog
 from backup_lib.project.standing import changed_submodules
 from backup_lib.project.version import stated_otherwise, tag_name
 from backup_lib.store.journal import journal_of
@@ -102,7 +102,7 @@ def release(place: Workplace, version: str, allow_dirty: bool = False) -> Releas
     place = replace(place, releasing=True)
     goal = _Goal(place, version, _commit(place), allow_dirty)
     stated = stated_otherwise(place.root, version)
-    read_changelog(place.changelog)  # if that is refused, there must be no tag yet
+    refuse_changelog(place.changelog)  # there must be no tag yet
     if done := _released_before(goal):
         return done
     place.refuse_stated(version, stated)

@@ -438,6 +438,16 @@ def test_what_agrees_or_is_no_version_of_its_own_is_not_said(project: Path, run:
             assert "states" not in outcome.err
 
 
+@pytest.mark.parametrize("name", ["docs/log.md", "CHANGELOG.md/x", "src/server.js/log.md"])
+def test_a_changelog_that_cannot_be_made_is_said_before_the_tag(project: Path, run: Run, name: str) -> None:
+    """Its folder is not there: a look can know that."""
+    with setting("CHANGELOG", name):
+        assert run("release").code == 1
+        assert len(run("release").err.splitlines()) == 1
+    assert git(project, "tag") == ""
+    assert not (project / "backups").exists()
+
+
 def as_nobody(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run ``invoke`` as a user who may not read everything, whoever runs the tests."""
     command = [sys.executable, "-m", "invoke", *arguments]

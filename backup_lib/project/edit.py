@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +14,16 @@ from backup_lib.filesystem import replace_file, sweep_partials, sync_folder
 from backup_lib.project.changelog import Insertion, is_title, noting, without_note
 from backup_lib.project.reading import read_within, within
 
-__all__ = ["Began", "Edit", "Noted", "plan_note", "plan_removal", "read_changelog", "sweep"]
+__all__ = [
+    "Began",
+    "Edit",
+    "Noted",
+    "plan_note",
+    "plan_removal",
+    "read_changelog",
+    "refuse_changelog",
+    "sweep",
+]
 
 Began = Literal["nothing", "title", "file"]
 """What a release put where there was nothing: the title into an empty changelog, or also the file itself."""
@@ -59,6 +69,20 @@ def read_changelog(path: Path) -> bytes:
     Raises `ProjectError` where it cannot be read, is UTF-16, or a link that leads out of its folder.
     """
     return _read(path)[1]
+
+
+def refuse_changelog(path: Path) -> None:
+    """Refuse a changelog that cannot be noted in: one that cannot be read, or a folder that takes no file.
+
+    Raises `ProjectError`.
+    """
+    read_changelog(path)
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        cause = "may not be written to" if path.parent.is_dir() else "is not there"
+        raise ProjectError(
+            f"the changelog {printable(path)} cannot be written: its folder {cause}; "
+            "put that right, or let backup.changelog name another file"
+        )
 
 
 def plan_note(path: Path, version: str, detail: str, date: str) -> tuple[Edit, Insertion] | None:
