@@ -247,7 +247,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
     }
     story = Story(base, install_software(base, environment), environment)
     write_application(story)
-    story.done["release 1.1.0"] = story.invoke("release", "--version", "1.1.0")
+    story.done["release 1.1.0"] = story.invoke("release", "--version", "1.1.0", "--new-store")
 
     package = json.loads((APPLICATION / "package.json").read_text()) | {"version": "1.2.0"}
     (story.root / "package.json").write_text(json.dumps(package, indent=2) + "\n")
@@ -270,6 +270,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
             "backup",
             "--json",
             "--fresh",
+            "--new-store",
             cwd=place,
             INVOKE_BACKUP_STORE=str(base / f"store {number}"),
             SOURCE_DATE_EPOCH="1800000000",
