@@ -47,9 +47,10 @@ class Commands:
 
     def ours(self, name: str, *arguments: str, state: str | None = None) -> Contestant:
         """Return a task of ours, the first of `arguments`, in an empty store or in one that was saved."""
+        makes = state is None and arguments[0] in ("backup", "release")  # the store lies outside the corpus
         return Contestant(
             name,
-            (task(*arguments),),
+            (task(*arguments, *(["--new-store"] if makes else [])),),
             self.corpus.path,
             self._ready("store", state),
             reads=self.corpus.path,

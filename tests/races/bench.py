@@ -120,6 +120,8 @@ def make_project(root: Path, files: dict[str, bytes]) -> None:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(content)
         os.utime(root / name, (time.time() - 10, time.time() - 10))
+    (root.parent / "store").mkdir(exist_ok=True)
+    (root.parent / "store" / "ledger.jsonl").touch()  # one outside the project is not made by a backup
     git(root, "init", "--quiet")
     git(root, "add", "-A")
     git(root, "commit", "--quiet", "-m", "First")
