@@ -13,6 +13,7 @@ from invoke import Program
 from support import Outcome, Run, git
 
 import tasks
+from backup_lib.archive import limits
 
 settings.register_profile("patient", settings(deadline=None))  # a busy machine fails no test
 settings.load_profile("patient")
@@ -29,6 +30,12 @@ def own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytes
     )
     for name in [name for name in os.environ if name.startswith(("INVOKE_", "SOURCE_DATE"))]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No archive is refused for its processor time: coverage and a busy machine multiply it."""
+    monkeypatch.setattr(limits, "_FREE_SECONDS", 600.0)
 
 
 @pytest.fixture

@@ -71,6 +71,17 @@ def setting(name: str, value: str) -> Iterator[None]:
 
 
 @contextmanager
+def ending() -> Iterator[None]:
+    """Assert that what is done ends within two minutes of processor time, coverage included.
+
+    No test of speed: it guards against work that grows with the square of what is read.
+    """
+    began = time.process_time()
+    yield
+    assert time.process_time() - began < 120
+
+
+@contextmanager
 def clock_at(seconds: float, zone: str = "UTC") -> Iterator[None]:
     """Let the machine's clock stand still at a moment, in seconds since 1970, and in a time zone."""
     with pytest.MonkeyPatch.context() as patch:

@@ -10,6 +10,13 @@ from backup_lib.archive.limits import FLAG, Tally
 from backup_lib.errors import RestoreError
 
 GIB = 1 << 30
+
+
+@pytest.fixture(autouse=True)
+def unhurried() -> None:
+    """The limit of processor time stands here as it is."""
+
+
 EDGES: dict[str, tuple[Callable[[Tally], None], Callable[[Tally], None]]] = {
     "stream": (lambda tally: tally.stream(3 * GIB + 250 * 1000), lambda tally: tally.stream(1)),
     "names": (lambda tally: tally.text((64 << 20) // 3), lambda tally: tally.name(1)),

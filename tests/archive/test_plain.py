@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import zstandard
+from support import ending
 
 from backup_lib.archive.extract import Wish
 from backup_lib.archive.plain import hash_members, open_stream
@@ -444,12 +445,10 @@ def test_bombs_of_headers(tmp_path: Path) -> None:
     other = b"".join(b"%d %06d=b\n" % (12, number) for number in range(80_000))
     pax = member("x", tarfile.XHDTYPE, record) + member("x", tarfile.XHDTYPE, other)
     long = member("x", tarfile.GNUTYPE_LONGNAME, b"n" * 900_000)
-    began = time.process_time()
-    with pytest.raises(DamageError):
+    with ending(), pytest.raises(DamageError):
         restore_plain(made(tmp_path, pax * 3, long), tmp_path / "to")
-    with pytest.raises(BackupError):
+    with ending(), pytest.raises(BackupError):
         restore_plain(made(tmp_path, pax, long, member("f")), tmp_path / "to")
-    assert time.process_time() - began < 20
 
 
 def test_what_bsdtar_reads_of_a_changed_name(tmp_path: Path) -> None:

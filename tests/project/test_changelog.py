@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import resource
 import stat
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import ending
 
 from backup_lib.errors import ProjectError
 from backup_lib.project.changelog import noted, noting, only_notes_differ, with_note, without_note
@@ -251,9 +251,8 @@ def test_very_many_notes_are_no_longer_nothing() -> None:
     notes = b"".join(
         b"## [1.0.%d] - 2026-01-01\n\n- Created backup v1.0.%d (x)\n\n" % (n, n) for n in range(4000)
     )
-    began = time.process_time()
-    assert not only_notes_differ(b"# Changelog\n", b"# Changelog\n\n" + notes)
-    assert time.process_time() - began < 10
+    with ending():
+        assert not only_notes_differ(b"# Changelog\n", b"# Changelog\n\n" + notes)
     long = KEPT + b"- x\n" * (1 << 20)
     assert only_notes_differ(long, note(note(long), "1.2.0"))
 

@@ -6,10 +6,10 @@ import json
 import os
 import re
 import socket
-import time
 from pathlib import Path
 
 import pytest
+from support import ending
 
 from backup_lib.errors import ProjectError
 from backup_lib.project.git import find_root
@@ -194,10 +194,8 @@ def test_what_cannot_state_anything_is_one_line_at_once(tree: Tree, name: str, w
         path.touch()
         most = {"package.json": 16 << 20, "pyproject.toml": 1 << 20, "VERSION": 4 << 10}[name]
         os.truncate(path, 3 << 30 if what == "huge" else most + 1)
-    began = time.monotonic()
-    with pytest.raises(ProjectError) as caught:
+    with ending(), pytest.raises(ProjectError) as caught:
         project_version(tree.root)
-    assert time.monotonic() - began < 5
     assert name in str(caught.value)
     assert str(caught.value).isprintable()
 
@@ -228,15 +226,14 @@ def test_a_folder_of_that_name_states_nothing(tree: Tree, name: str) -> None:
     ],
 )
 def test_no_toml_takes_for_ever(tree: Tree, content: str) -> None:
-    """Dotted keys, deep tables, nested arrays: it states nothing, or that is one line, in some seconds."""
+    """Dotted keys, deep tables, nested arrays: it states nothing, or that is one line; it ends."""
     assert len(content) <= 1 << 20
     (tree.root / "pyproject.toml").write_text(content)
-    began = time.process_time()
-    try:
-        assert project_version(tree.root) is None
-    except StatementError as error:
-        assert len(str(error)) < 100  # noqa: PT017
-    assert time.process_time() - began < 15
+    with ending():
+        try:
+            assert project_version(tree.root) is None
+        except StatementError as error:
+            assert len(str(error)) < 100  # noqa: PT017
 
 
 @pytest.mark.parametrize(
