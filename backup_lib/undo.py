@@ -7,6 +7,7 @@ and an undo that was cut short goes on where it stopped.
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from hashlib import file_digest
 from typing import Literal
@@ -32,7 +33,7 @@ from backup_lib.project.edit import Began, Edit, Noted, plan_removal, sweep
 from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
 from backup_lib.store.journal import Journal, journal_of
-from backup_lib.store.layout import MANIFEST
+from backup_lib.store.layout import MANIFEST, SUMS
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed
@@ -136,13 +137,18 @@ def _refuse_unknown(place: Workplace, version: str) -> None:
 def _look(case: _Case) -> _Found:
     """Return what is to go; raises `BackupError` where any of it is not what the release made."""
     there, gone = _archives(case)
-    return _Found(_edit(case), there, gone, _tag(case), _asides(case))
+    return _Found(_edit(case), there, gone, _tag(case), _asides(case, {*there, *gone}))
 
 
-def _asides(case: _Case) -> tuple[tuple[str, str], ...]:
-    """Return what the release moved aside first from each name, as far as it is there."""
+def _asides(case: _Case, going: Set[str]) -> tuple[tuple[str, str], ...]:
+    """Return what the release moved aside first from each name, as far as it is there and the name gets free.
+
+    The sums of the store stay as long as anything else is published there.
+    """
     store = case.place.store
     moved = {record.archive: record.note for record in reversed(case.journal.asides)}
+    if set(store.ledger().standing()) - going:
+        moved.pop(SUMS, None)
     return tuple((name, aside) for name, aside in moved.items() if store.can_come_back(name, aside))
 
 

@@ -14,9 +14,9 @@ from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
 from backup_lib.model import Header
 from backup_lib.progress import Silent
-from backup_lib.store import ledger, listing, publish, recover
+from backup_lib.store import ledger, listing, publish, recover, sums
 from backup_lib.store.disk import guarded, make_folder
-from backup_lib.store.layout import LATEST, MANIFEST
+from backup_lib.store.layout import LATEST, MANIFEST, SUMS
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import hold
@@ -31,6 +31,7 @@ from backup_lib.store.making import (
 )
 from backup_lib.store.manifest import ArchiveFacts
 from backup_lib.store.publish import DailyDraft, ReleaseDraft
+from backup_lib.store.sums import Sums
 from backup_lib.store.theirs import (
     Describe,
     bring_back,
@@ -125,6 +126,7 @@ class LocalStore:
     def writing(self, doing: str) -> Iterator[None]:
         """Hold the store alone while the body runs, made if need be, what a crash cut short finished first.
 
+        At the end ``SHA256SUMS`` has a line for each archive that is published.
         Raises `StoreHeldError`, `StoreError`.
         """
         with guarded(
@@ -137,6 +139,8 @@ class LocalStore:
                 make_store(self.path)
                 self.report_asides(recover.recover(self.path, self.describe))
             yield
+            with guarded(self.path, f"all is done, but writing {SUMS}", "the next backup or clean writes it"):
+                self.report_asides(sums.write(self.path, ledger.read(self.path)))
 
     def reading(self, doing: str) -> AbstractContextManager[None]:
         """Hold the store with other readers while the body runs; nothing is made in what is no store."""
@@ -199,6 +203,11 @@ class LocalStore:
         """Return the archives that should be there and are not, as paths below the store."""
         with guarded(self.path, "listing the store"):
             return listing.missing(self.path, ledger.read(self.path))
+
+    def sums(self) -> Sums:
+        """Compare ``SHA256SUMS`` with the ledger."""
+        with guarded(self.path, f"reading {SUMS}"):
+            return sums.look(self.path, ledger.read(self.path))
 
     def find(self, version: str | None = None) -> Backup:
         """Return the newest backup of a version or day, or of all but safety backups (None or ``latest``).

@@ -23,7 +23,7 @@ from backup_lib import filesystem
 from backup_lib.clock import Instant, now
 from backup_lib.errors import SettingsError, StoreError
 from backup_lib.model import Entry, Format, Header, Summary
-from backup_lib.store import ledger
+from backup_lib.store import ledger, sums
 from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder
 from backup_lib.store.layout import (
     MANIFEST,
@@ -186,6 +186,8 @@ class DailyDraft(Draft):
 
     def _publish(self, written: Written, proof: Record) -> Published:
         filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
+        book = ledger.read(self.store)
+        sums.drop(self.store, book, [self.archive])
         with _way_made(self.store, self.archive, None, self._is_free) as aside:
             recorded = False
             try:
@@ -193,7 +195,7 @@ class DailyDraft(Draft):
                 recorded = True
                 os.replace(self.path, self.store / self.archive)
             except BaseException:
-                self._retract(recorded)
+                self._retract(book, recorded)
                 raise
         filesystem.sync_folder(self.store)
         return Published(self.archive, aside)
@@ -201,15 +203,18 @@ class DailyDraft(Draft):
     def _is_free(self) -> bool:
         return is_as_published(self.store, self.archive, ledger.read(self.store))
 
-    def _retract(self, recorded: bool) -> None:
-        """Where there was none before, let the ledger not say that there is one now.
+    def _retract(self, before: Ledger, recorded: bool) -> None:
+        """Where it has its temporary name still, let the ledger say again what it said `before`.
 
         A ledger that could not be synced is not synced again.
         """
-        if not os.path.lexists(self.store / self.archive):
-            with suppress(OSError):
-                removed = Record(time=now(), act="removed", archive=self.archive)
-                ledger.append(self.store, removed, lasting=recorded)
+        if not os.path.lexists(self.path):
+            return
+        again = Record(time=now(), act="removed", archive=self.archive)
+        if before.stands(self.archive):
+            again = replace(before.published(self.archive)[-1], time=again.time)
+        with suppress(OSError):
+            ledger.append(self.store, again, lasting=recorded)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from backup_lib import filesystem
 from backup_lib.clock import now
-from backup_lib.store import ledger
+from backup_lib.store import ledger, sums
 from backup_lib.store.disk import discard, is_file
 from backup_lib.store.layout import (
     MANIFEST,
@@ -40,6 +40,7 @@ def remove(store: Path, archives: Iterable[str], describe: Describe) -> list[str
     book = ledger.read(store)
     if doomed:
         ledger.append(store, *(_intent(book, archive) for archive in doomed))
+    sums.drop(store, book, doomed)
     asides = []
     for archive in doomed:
         path = store / archive
@@ -107,7 +108,7 @@ def recover(store: Path, describe: Describe) -> list[str]:
     book = ledger.read(store)
     for folder in versions:
         _tidy(folder.path, book)
-    return asides
+    return [*asides, *sums.write(store, book, tolerant=True)]
 
 
 def _finish_daily(top: Folder, book: Ledger) -> Iterator[str]:
@@ -117,6 +118,7 @@ def _finish_daily(top: Folder, book: Ledger) -> Iterator[str]:
         known = book.published(name) if parse_daily_name(name) and book.stands(name) else ()
         path = top.path / partial
         if known and is_file(path, known[-1].size) and sha256_of(path) == known[-1].sha256:
+            sums.drop(top.path, book, [name])
             if os.path.lexists(top.path / name) and not is_as_published(top.path, name, book):
                 yield move_aside(top.path, name)
             os.replace(path, top.path / name)

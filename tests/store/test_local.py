@@ -1037,23 +1037,30 @@ def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None
 
 
 def test_each_step_of_a_daily_backup_lasts_before_the_next(store: LocalStore) -> None:
-    """It is there under its temporary name before the ledger knows it, and then gets its own."""
+    """It is there under its temporary name before the ledger knows it, and then gets its own.
+
+    The sum of the one before goes first of all.
+    """
     daily(store, b"morning")
     with store.writing("a test"), watched(store) as done, store.new_daily(header(None), NOW) as draft:
         draft.file.write(b"evening")
         draft.commit(written(b"evening"), proof(draft.archive, b"evening"))
     name = "2026-11-22.tar.gz"
-    assert done == [f"sync ~{name}", "sync .", LEDGER, f"name {name}", "sync ."]
+    assert done == [
+        *(f"sync ~{name}", "sync .", f"delete {layout.SUMS}", "sync ."),
+        *(LEDGER, f"name {name}", "sync ."),
+    ]
 
 
 def test_each_step_of_a_removal_lasts_before_the_next(store: LocalStore) -> None:
-    """The intent, the manifest, the archive, what was done; the folder that is empty then goes for good."""
+    """The intent, the sums, the archive, its manifest, what was done; the folder that is empty then goes."""
     release(store, b"1")
     daily(store, b"2")
     with store.writing("a test"), watched(store) as done:
         store.remove(store.backups())
     assert done == [
         LEDGER,
+        *(f"delete {layout.SUMS}", "sync ."),
         *(f"delete v1.0.0/{ONE}", "sync v1.0.0", f"delete {MANIFEST}", "sync v1.0.0"),
         *(f"delete {LATEST}", "sync .", LEDGER),
         *("delete 2026-11-22.tar.gz", "sync .", LEDGER),
