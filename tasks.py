@@ -75,6 +75,7 @@ def backup(
     depth="quick: the archive's digest; full (default): every block and file; restore: restore it, too",
     archive="verify an archive by its path instead",
     unlimited="let a foreign archive ask for as much time and memory as it likes",
+    rewrite_manifest="first write its MANIFEST.txt again, if it was lost or edited",
 )
 def verify(
     call: Call,
@@ -83,13 +84,19 @@ def verify(
     depth: str = "full",
     archive: str | None = None,
     unlimited: bool = False,
+    rewrite_manifest: bool = False,
 ) -> Verified | list[Verified]:
     """Prove a backup by reading it back, or say exactly what is wrong with it."""
+    from backup_lib.rewriting import rewrite_lost_manifest
     from backup_lib.settings import exclusive
     from backup_lib.verify import parse_depth, verify_all, verify_archive, verify_version
 
     exclusive(all=all, version=version, archive=archive)
+    exclusive(all=all, rewrite_manifest=rewrite_manifest)
+    exclusive(archive=archive, rewrite_manifest=rewrite_manifest)
     place, how = call.place(), parse_depth(depth)
+    if rewrite_manifest:
+        rewrite_lost_manifest(place, place.known_version(version))
     if archive is not None:
         return verify_archive(place, Path(archive), how, unlimited)
     if all:

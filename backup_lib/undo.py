@@ -14,8 +14,6 @@ from typing import Literal
 
 import msgspec
 
-from backup_lib.agreement import manifest_flaw
-from backup_lib.archive.reader import open_archive, open_for_reading
 from backup_lib.clock import now
 from backup_lib.errors import (
     BackupError,
@@ -27,16 +25,15 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.filesystem import replace_file
 from backup_lib.project.changelog import Insertion, begins
 from backup_lib.project.edit import Began, Edit, Noted, plan_removal, sweep
 from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
+from backup_lib.rewriting import rewrite_manifest
 from backup_lib.store.journal import Journal, journal_of
-from backup_lib.store.layout import MANIFEST, SUMS
+from backup_lib.store.layout import SUMS
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
-from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed
 from backup_lib.tag import is_tag_of
 from backup_lib.workplace import Workplace
 
@@ -260,29 +257,13 @@ def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
 
 def _remake_manifest(case: _Case) -> None:
     """Write the manifest of the newest backup left of the version; what is not its own gives way."""
-    store = case.place.store
-    left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
-    if not left:
-        return
-    path = left[-1].archive.parent / MANIFEST
-    with translated(StoreError, "writing the manifest", folder=path):
-        try:
-            if manifest_flaw(left[-1].archive):
-                if os.path.lexists(path):
-                    store.move_aside(f"{path.parent.name}/{path.name}")
-                replace_file(path, _manifest(left[-1], store.expected(left[-1])))
-        except DamageError as error:
-            case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
-
-
-def _manifest(backup: Backup, archive: ArchiveFacts | None) -> bytes:
-    """Return the manifest that an archive gives; raises `DamageError` where its index cannot be read."""
-    with open_for_reading(backup.archive) as (read_at, size):
-        reader = open_archive(read_at, size)
-        if reader is None or archive is None:
-            raise DamageError("its index is missing")
-        facts = facts_of(reader.header, reader.summary, archive)
-        return b"".join(format_manifest(facts, listed(facts.project, reader.entries())))
+    held = case.place.store.backups()
+    left = [each for each in held if each.kind == "release" and each.version == case.version]
+    try:
+        for newest in left[-1:]:
+            rewrite_manifest(case.place, newest)
+    except DamageError as error:
+        case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
 
 
 # --- telling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -66,7 +67,7 @@ class Finding(msgspec.Struct, frozen=True):
     file: str | None = None
     """The damaged file, as it is called in the archive; None where it is the archive itself."""
     damage: bool = True
-    """False where the archive is whole, but the repository does not agree with it."""
+    """False where it is not the archive that is wrong: its manifest, or what the repository says of it."""
 
     def __str__(self) -> str:
         about = f"{self.archive}: {self.file}" if self.file is not None else self.archive
@@ -91,6 +92,8 @@ class Verified(msgspec.Struct, frozen=True):
     """False where nothing is recorded of the archive: it could only be read."""
     recorded: bool = False
     """Whether the proof stands in the ledger."""
+    summed: bool = False
+    """Whether ``SHA256SUMS`` of the store has its line."""
 
     @property
     def sound(self) -> bool:
@@ -189,7 +192,9 @@ def verify_version(place: Workplace, version: str | None, depth: Depth, unlimite
     """
     with place.store.reading("verify"):
         _tell_unreadable_lines(place)
-        return verify_backup(place, place.store.find(version), depth, unlimited)
+        summed = _summed(place)
+        verified = verify_backup(place, place.store.find(version), depth, unlimited)
+    return msgspec.structs.replace(verified, summed=verified.archive in summed)
 
 
 def verify_all(place: Workplace, depth: Depth, unlimited: bool = False) -> list[Verified]:
@@ -199,11 +204,12 @@ def verify_all(place: Workplace, depth: Depth, unlimited: bool = False) -> list[
         return []
     with place.store.reading("verify"):
         _tell_unreadable_lines(place)
+        summed = _summed(place)
         found = [verify_backup(place, backup, depth, unlimited) for backup in place.store.backups()]
         for name in place.store.missing():
             finding = Finding(name, "it was published, but is not there any more")
             found.append(Verified(name, None, depth, (finding,)))
-    return found
+    return [msgspec.structs.replace(each, summed=each.archive in summed) for each in found]
 
 
 def parse_depth(text: str) -> Depth:
@@ -218,6 +224,18 @@ def _tell_unreadable_lines(place: Workplace) -> None:
         place.console.say(
             f"{counted(len(lines), 'line')} of the ledger cannot be read, the first is {lines[0]}"
         )
+
+
+def _summed(place: Workplace) -> frozenset[str]:
+    """Return the archives that have their line in the sums of the store; say what is wrong with these."""
+    try:
+        sums = place.store.sums()
+    except StoreError as error:
+        place.console.say(str(error))
+        return frozenset()
+    if sums.flaw:
+        place.console.say(f"{sums.flaw}; the next backup or clean puts that right")
+    return sums.named
 
 
 def _verdict(case: _Case, seconds: float) -> Verified:
@@ -271,7 +289,7 @@ def _examine(case: _Case) -> str:
             found = _hash_file(case.backup.archive)
             _compare_digest(case, expected, found)
             if _has_manifest(case):
-                _is_manifest_there(case)
+                _examine_manifest(case)
         elif reader is None:
             found = _examine_plain(case)
             _compare_digest(case, expected, found)
@@ -311,11 +329,10 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
     case.files, case.content = checked.files, checked.content
     found = checked.sha256.hex()
     _compare_digest(case, expected, found)
-    if has_manifest and _is_manifest_there(case):
+    if has_manifest:
         digest = expected.sha256 if expected else found
         archive = ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex())
-        for what in manifest_differences(case.backup.archive, reader, archive, agreement):
-            case.find(what)
+        _examine_manifest(case, manifest_differences(case.backup.archive, reader, archive, agreement))
     for disagreement in agreement.findings:
         case.find(*disagreement)
     case.statement = statement(header, reader.summary, case.backup.label)
@@ -333,12 +350,27 @@ def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
         case.find(f"it cannot be restored: {error}")
 
 
-def _is_manifest_there(case: _Case) -> bool:
-    """Tell whether the manifest is there and its own; find what else it is."""
-    flaw = manifest_flaw(case.backup.archive)
+def _examine_manifest(case: _Case, differences: Iterable[str] = ()) -> None:
+    """Find what is wrong with the manifest, which is no damage of the archive, and the way back.
+
+    Where one is there, its `differences` from what the archive gives are looked for.
+    """
+    told: list[str] = []
+    try:
+        flaw = manifest_flaw(case.backup.archive)
+        told = [] if flaw else list(differences)
+    except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise
+        flaw = f"its MANIFEST.txt cannot be read: {reason_of(error)}"
+    if told:
+        flaw = "its MANIFEST.txt is not the one that the archive gives"
     if flaw:
-        case.find(flaw)
-    return not flaw
+        is_whole = not any(finding.damage for finding in case.findings)
+        again = f"invoke verify --version {case.backup.version} --rewrite-manifest"
+        case.find(f"{flaw}; write it again with: {again}" if is_whole else flaw, damage=False)
+    for what in told:
+        case.find(what, damage=False)
 
 
 def _has_manifest(case: _Case) -> bool:

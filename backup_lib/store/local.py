@@ -12,7 +12,7 @@ from pathlib import Path
 from backup_lib import filesystem
 from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
-from backup_lib.model import Header
+from backup_lib.model import Entry, Header
 from backup_lib.progress import Silent
 from backup_lib.store import ledger, listing, publish, recover, sums
 from backup_lib.store.disk import guarded, make_folder
@@ -29,7 +29,7 @@ from backup_lib.store.making import (
     refuse_making,
     write_gitignore,
 )
-from backup_lib.store.manifest import ArchiveFacts
+from backup_lib.store.manifest import ArchiveFacts, Facts
 from backup_lib.store.publish import DailyDraft, ReleaseDraft
 from backup_lib.store.sums import Sums
 from backup_lib.store.theirs import (
@@ -37,7 +37,7 @@ from backup_lib.store.theirs import (
     bring_back,
     can_come_back,
     is_as_published,
-    move_aside,
+    is_our_manifest,
     undescribed,
 )
 
@@ -244,10 +244,16 @@ class LocalStore:
         for aside in asides:
             self.say(f"A file in the way was not made here; it was moved to {printable(self.path / aside)}")
 
-    def move_aside(self, name: str) -> None:
-        """Rename what stands at `name` below the store and is not ours; within `writing`."""
-        with guarded(self.path, "moving what is not ours aside"):
-            self.report_asides([move_aside(self.path, name)])
+    def rewrite_manifest(self, backup: Backup, facts: Facts, entries: Iterable[Entry]) -> None:
+        """Write the manifest of a backup again; within `writing`. What is there and not ours is moved aside.
+
+        Raises `StoreError`, and `DamageError` where the `entries` cannot be read.
+        """
+        folder = backup.archive.parent
+        with guarded(self.path, "writing the manifest"):
+            ours = is_our_manifest(folder, ledger.read(self.path), self.describe)
+            aside = publish.rewrite_manifest(self.path, folder, facts, entries, ours)
+            self.report_asides([aside] if aside else [])
 
     def can_come_back(self, name: str, aside: str) -> bool:
         """Report whether what was moved aside from `name` is there; both are paths below the store."""

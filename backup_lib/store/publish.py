@@ -57,6 +57,7 @@ __all__ = [
     "point_latest",
     "publication",
     "refuse_names",
+    "rewrite_manifest",
 ]
 
 
@@ -324,9 +325,7 @@ def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> str
         return is_our_manifest(folder, ledger.read(draft.store), draft.describe)
 
     with open_folder(folder) as fd, new_file(folder, MANIFEST) as (file, manifest):
-        for part in _joined(format_manifest(facts, listed(facts.project, entries))):
-            _write_whole(file, part)
-        os.fsync(file.fileno())
+        _write_manifest(file, facts, entries)
         filesystem.sync_folder(fd)
         with _way_made(draft.store, f"{folder.name}/{MANIFEST}", facts.version, is_free) as aside:
             try:
@@ -337,6 +336,26 @@ def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> str
                 if os.path.lexists(manifest) and not os.path.lexists(draft.path):
                     discard(folder / draft.name)
                 raise
+    return aside
+
+
+def _write_manifest(file: BinaryIO, facts: Facts, entries: Iterable[Entry]) -> None:
+    for part in _joined(format_manifest(facts, listed(facts.project, entries))):
+        _write_whole(file, part)
+    os.fsync(file.fileno())
+
+
+def rewrite_manifest(store: Path, folder: Path, facts: Facts, entries: Iterable[Entry], ours: bool) -> str:
+    """Write the manifest in the folder of a version again, in one step.
+
+    What is there is moved aside, unless it is `ours`; returns its new path below the store, or "".
+    Raises `OSError`, and `DamageError` where the `entries` cannot be read: then nothing has changed.
+    """
+    with new_file(folder, MANIFEST) as (file, manifest):
+        _write_manifest(file, facts, entries)
+        with _way_made(store, f"{folder.name}/{MANIFEST}", None, lambda: ours) as aside:
+            os.replace(manifest, folder / MANIFEST)
+        filesystem.sync_folder(folder)
     return aside
 
 

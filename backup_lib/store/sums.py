@@ -35,8 +35,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 class Sums:
     """How the sums of a store stand to its ledger."""
 
+    named: frozenset[str]
+    """Published archives with their line, as paths below the store."""
     lacking: tuple[str, ...]
-    """Published archives without their line, as paths below the store."""
+    """Those without."""
     has_more: bool
     """Whether there are lines of anything else."""
 
@@ -52,7 +54,8 @@ class Sums:
 def look(store: Path, book: Ledger) -> Sums:
     """Compare the sums with the ledger; those of somebody else have no line. Raises `OSError`."""
     wanted, there = _wanted(book), _lines_there(store, book)
-    return Sums(_lacking(wanted, there), bool(there) and there != list(wanted.values()))
+    lacking = _lacking(wanted, there)
+    return Sums(frozenset(wanted).difference(lacking), lacking, there not in (None, [], [*wanted.values()]))
 
 
 def write(store: Path, book: Ledger, tolerant: bool = False) -> list[str]:
