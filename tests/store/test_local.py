@@ -20,7 +20,7 @@ from backup_lib import filesystem
 from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, StoreHeldError
 from backup_lib.model import Counts, Entry, Header, Summary
-from backup_lib.store import layout, ledger, listing, lock
+from backup_lib.store import layout, ledger, listing, lock, sums
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.local import LocalStore, open_store
@@ -1016,6 +1016,24 @@ MANIFEST = "v1.0.0/MANIFEST.txt"
 LEDGER = "sync ledger.jsonl"
 
 
+def test_a_daily_backup_that_gets_no_name_leaves_the_ledger_as_it_was(store: LocalStore) -> None:
+    """What stands is the backup of before: it is listed, proved and summed as that."""
+    name = daily(store, b"morning")
+    before = store.ledger().published(name)[-1]
+
+    def refusing(*_: Any) -> None:
+        raise broken()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "replace", refusing)
+        with pytest.raises(StoreError, match="Input/output error"):
+            daily(store, b"evening")
+    after = store.ledger().published(name)[-1]
+    assert (after.sha256, after.created, after.size) == (before.sha256, before.created, before.size)
+    assert store.ledger().proved(name, after.sha256)
+    assert recover(store) == {name: b"morning"}
+
+
 def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None:
     """Content before names, the archive before its manifest, both before the ledger; the link comes last."""
     release(store, b"before", header("0.9.0"))
@@ -1150,6 +1168,7 @@ def every_step(
                         action(store)
                     except (Crash, StoreError, KeyboardInterrupt):
                         failed = True
+                check_sums(store)
                 if len(steps) < at:
                     assert not failed
                     break
@@ -1172,8 +1191,26 @@ def with_two(folder: Path) -> LocalStore:
     return store
 
 
+def summed(store: LocalStore) -> dict[str, str]:
+    """Return the digest of each archive that has a line in the sums, which are never empty."""
+    path = store.path / layout.SUMS
+    if not path.exists():
+        return {}
+    lines = path.read_text().splitlines()
+    assert lines
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
+def check_sums(store: LocalStore) -> None:
+    """Each line names a file that is there and matches."""
+    for name, digest in summed(store).items():
+        assert hashlib.sha256((store.path / name).read_bytes()).hexdigest() == digest, name
+
+
 def check_sound(store: LocalStore) -> None:
-    """Nothing torn, unknown or left over is in the store."""
+    """Nothing torn, unknown or left over is in the store, and every backup has its sum."""
+    check_sums(store)
+    assert summed(store).keys() == {backup.name for backup in store.backups()}
     assert not temporary(store)
     book = store.ledger()
     assert store.missing() == book.being_removed() == ()
@@ -1267,6 +1304,7 @@ def test_a_recovery_stopped_at_any_step_is_recovered_from() -> None:
         )
         doomed = Record(time=TIME, act="remove", archive="v1.0.0/demo_v1.0.0_20261122T214500Z.tar.gz")
         store.record(known, doomed)
+        sums.drop(store.path, store.ledger(), [doomed.archive])
         (store.path / doomed.archive).unlink()  # as far as the removal came
         return store
 
