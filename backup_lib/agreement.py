@@ -100,11 +100,17 @@ class Agreement(Listener):
         self._unseen.clear()
 
 
-def manifest_flaw(archive: Path) -> str:
-    """Return why the manifest beside an archive is none, or not its own, or ""."""
+def manifest_flaw(archive: Path, whole: bool) -> str:
+    """Return why the manifest beside an archive is none, or not its own, or "".
+
+    Its list of files is looked at only where `whole` asks for it. Raises `OSError`.
+    """
     try:
         with open_file(_beside(archive)) as file:
-            facts = read_manifest(file).facts
+            manifest = read_manifest(file)
+            facts = manifest.facts
+            for _ in manifest.files if whole else ():
+                pass
     except FileNotFoundError:
         return "its MANIFEST.txt is missing"
     except DamageError as error:

@@ -350,15 +350,15 @@ def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
         case.find(f"it cannot be restored: {error}")
 
 
-def _examine_manifest(case: _Case, differences: Iterable[str] = ()) -> None:
+def _examine_manifest(case: _Case, differences: Iterable[str] | None = None) -> None:
     """Find what is wrong with the manifest, which is no damage of the archive, and the way back.
 
-    Where one is there, its `differences` from what the archive gives are looked for.
+    It has to be whole; where they are given, its `differences` from what the archive gives are looked for.
     """
     told: list[str] = []
     try:
-        flaw = manifest_flaw(case.backup.archive)
-        told = [] if flaw else list(differences)
+        flaw = manifest_flaw(case.backup.archive, whole=differences is None)
+        told = [] if flaw else list(differences or ())
     except OSError as error:
         if error.errno in _OF_THE_MACHINE:
             raise
