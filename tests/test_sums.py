@@ -7,16 +7,19 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from support import Run, archive_of, clock_at, git
 
-from backup_lib import filesystem
+from backup_lib.store import sums
+from backup_lib.store.disk import new_file
 
 NOON = 1_795_608_000
 """2026-11-25 12:00 UTC, seconds since 1970."""
+SAFETY = "1.0.0-safety.20260101T000000Z"
 BY_HAND = f"{'0' * 64}  notes/old-server.txt\n"
 
 
@@ -160,6 +163,41 @@ def test_what_is_gone_and_would_be_kept_stays_missing(store: Path, run: Run, kee
     assert "2.0.0" in run("verify", "--all").out
 
 
+@pytest.mark.parametrize(
+    ("versions", "gone", "goes"),
+    [
+        (("2.0.0-rc.1", "2.0.0", "3.0.0"), "2.0.0-rc.1", True),
+        (("1.0.0", "2.0.0-rc.1", "3.0.0-rc.1"), "1.0.0", False),  # no newer one is stable
+        ((SAFETY, SAFETY.replace("0101", "0102")), SAFETY, True),
+        ((SAFETY, "1.0.0", "2.0.0", "3.0.0"), SAFETY, False),
+        (("1.0.0", "2.0.0", "2.0.0"), "1.0.0", False),  # one newer version is not two
+        (("2.0.0", "1.0.0", "3.0.0"), "1.0.0", True),
+    ],
+)  # fmt: skip
+def test_what_is_gone_is_counted_with_its_kind(
+    store: Path, run: Run, versions: tuple[str, ...], gone: str, goes: bool
+) -> None:
+    """It goes out of the sums where as many newer ones of its kind are kept as are asked for."""
+    names = [made(run, "--version", version) for version in versions]
+    [lost] = [name for name in names if name.startswith(f"v{gone}/")]
+    (store / lost).unlink()
+    assert run("clean", "--keep", "2").code == 0
+    assert (lost not in by_stock_tools(store)) == goes
+    assert (run("verify", "--all").code == 0) == goes
+
+
+def test_a_day_that_is_gone_goes_with_its_time(store: Path, run: Run) -> None:
+    """As many newer daily backups as are kept have to be there; without --keep-daily none is let go."""
+    names = []
+    for day in range(3):
+        with clock_at(NOON + day * 86_400):
+            names.append(made(run, "--daily"))
+    (store / names[0]).unlink()
+    for keep, goes in ((), False), (("--keep-daily", "3"), False), (("--keep-daily", "2"), True):
+        assert run("clean", *keep).code == 0
+        assert (names[0] not in by_stock_tools(store)) == goes
+
+
 def test_what_is_linked_is_not_gone(store: Path, run: Run, tmp_path: Path) -> None:
     """An archive that was moved to another disk, with a link in its place, is left alone."""
     names = [made(run, "--version", version) for version in ("1.0.0", "2.0.0")]
@@ -287,9 +325,9 @@ def test_a_line_too_much_is_mentioned_and_taken_out(store: Path, run: Run) -> No
     """An older version of this software removed an archive and knew of no sums."""
     made(run, "--version", "1.0.0")
     kept = made(run, "--version", "2.0.0")
-    sums = (store / "SHA256SUMS").read_bytes()
+    before = (store / "SHA256SUMS").read_bytes()
     assert run("clean", "--keep", "1").code == 0
-    (store / "SHA256SUMS").write_bytes(sums)
+    (store / "SHA256SUMS").write_bytes(before)
     assert "SHA256SUMS has lines of what is not published any more" in run("verify").err
     assert run("clean", "--keep", "1").code == 0
     assert by_stock_tools(store) == sound(kept)
@@ -323,15 +361,14 @@ def test_a_full_disk_can_be_cleaned(store: Path, run: Run, monkeypatch: pytest.M
     """Where there is no room for shorter sums, all of them go; once there is, they are back."""
     made(run, "--version", "1.0.0")
     kept = made(run, "--version", "2.0.0")
-    gone = (store / "v1.0.0").exists
-    real = filesystem.replace_file
+    is_full = (store / "v1.0.0").exists
 
-    def full(path: Path, data: bytes, mode: int = 0o600) -> None:
-        if path.name == "SHA256SUMS" and gone():
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        real(path, data, mode)
+    def full(folder: Path, name: str) -> AbstractContextManager[tuple[BinaryIO, Path]]:
+        if is_full():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), name)
+        return new_file(folder, name)
 
-    monkeypatch.setattr(filesystem, "replace_file", full)
+    monkeypatch.setattr(sums, "new_file", full)
     assert run("clean", "--keep", "1").code == 0
     assert by_stock_tools(store) == sound(kept)
 

@@ -24,7 +24,7 @@ from backup_lib.clock import Instant, now
 from backup_lib.errors import SettingsError, StoreError
 from backup_lib.model import Entry, Format, Header, Summary
 from backup_lib.store import ledger, sums
-from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder
+from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder, write_whole
 from backup_lib.store.layout import (
     MANIFEST,
     archive_name,
@@ -341,7 +341,7 @@ def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> str
 
 def _write_manifest(file: BinaryIO, facts: Facts, entries: Iterable[Entry]) -> None:
     for part in _joined(format_manifest(facts, listed(facts.project, entries))):
-        _write_whole(file, part)
+        write_whole(file, part)
     os.fsync(file.fileno())
 
 
@@ -368,12 +368,6 @@ def _joined(lines: Iterable[bytes], size: int = 1 << 18) -> Iterator[bytes]:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece)
-
-
-def _write_whole(file: BinaryIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def publication(archive: str, facts: Facts, note: str = "") -> Record:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from backup_lib import filesystem
 from backup_lib.errors import counted, printable
+from backup_lib.store.disk import new_file, write_whole
 from backup_lib.store.layout import SUMS, is_our_path
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.lines import numbered
@@ -140,7 +141,7 @@ def _lines_there(store: Path, book: Ledger) -> list[bytes] | None:
 
 
 def _sync_names(store: Path, archives: Iterable[str]) -> None:
-    """Make the names of archives last: a run that was killed may have left some that would not.
+    """Fsync the folders of archives: a run that was killed may have left names that would not last.
 
     What somebody else removed has no folder any more.
     """
@@ -150,10 +151,13 @@ def _sync_names(store: Path, archives: Iterable[str]) -> None:
 
 
 def _put(store: Path, lines: Sequence[bytes]) -> None:
-    """Let the file have these lines, in one step that lasts; without any it goes."""
+    """Let the file have these lines, in one step that is fsynced; without any it goes."""
     if lines:
-        filesystem.replace_file(store / SUMS, b"".join(lines))
-        return
-    with suppress(FileNotFoundError):
-        os.unlink(store / SUMS)
+        with new_file(store, SUMS) as (file, partial):
+            write_whole(file, b"".join(lines))
+            os.fsync(file.fileno())
+            os.replace(partial, store / SUMS)
+    else:
+        with suppress(FileNotFoundError):
+            os.unlink(store / SUMS)
     filesystem.sync_folder(store)
