@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from backup_lib import filesystem
 from backup_lib.clock import now
 from backup_lib.store import ledger, sums
@@ -102,6 +104,7 @@ def recover(store: Path, describe: Describe) -> list[str]:
             asides += _finish_removal(store, archive, describe)
     top, *versions = folders(store, book)
     asides += _finish_daily(top, book)
+    _record_standing_days(store, book, describe)
     for folder in versions:
         asides += _finish_release(folder, book, describe)
     _record_unknown(store, book)
@@ -125,6 +128,27 @@ def _finish_daily(top: Folder, book: Ledger) -> Iterator[str]:
             filesystem.sync_folder(top.path)
         else:
             discard(path)
+
+
+def _record_standing_days(store: Path, book: Ledger, describe: Describe) -> None:
+    """Put into the ledger again what stands under the name of a day whose replacement is recorded, but gone.
+
+    Giving it the name failed, and so did taking back the line that says so.
+    """
+    for name in filter(parse_daily_name, book.standing()):
+        newest = book.published(name)[-2:]
+        if _is_still(store / name, newest[0], newest[-1], describe):
+            ledger.append(store, replace(newest[0], time=now(), note="recovered"))
+
+
+def _is_still(path: Path, before: Record, last: Record, describe: Describe) -> bool:
+    """Report whether an archive is that of before; its index is read only where its size does not tell."""
+    if before.sha256 == last.sha256 or not is_file(path, before.size):
+        return False
+    if before.size != last.size:
+        return True
+    with describe(path) as description:
+        return description is not None and description.index == before.index
 
 
 def _finish_release(folder: Folder, book: Ledger, describe: Describe) -> Iterator[str]:

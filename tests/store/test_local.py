@@ -14,12 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from backup_lib import filesystem
 from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, StoreHeldError
-from backup_lib.model import Counts, Entry, Header, Summary
+from backup_lib.model import Counts, Description, Entry, Header, Summary
 from backup_lib.store import layout, ledger, listing, lock, sums
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
@@ -1032,6 +1033,29 @@ def test_a_daily_backup_that_gets_no_name_leaves_the_ledger_as_it_was(store: Loc
     assert (after.sha256, after.created, after.size) == (before.sha256, before.created, before.size)
     assert store.ledger().proved(name, after.sha256)
     assert recover(store) == {name: b"morning"}
+
+
+@pytest.mark.parametrize("other", [b"late", b"evening"])
+def test_a_day_whose_replacement_is_only_recorded_is_that_of_before(tmp_path: Path, other: bytes) -> None:
+    """Its name was not given, and nobody could say so then: the next writer does, by size, else by index."""
+
+    @contextmanager
+    def describe(path: Path) -> Iterator[Description]:
+        of, known = header(None), written(path.read_bytes())
+        yield Description(of, known.summary, known.index, iter(()))
+
+    store = open_store("backups", tmp_path, describe=describe)
+    name = daily(store, b"morning")
+    [before] = store.ledger().published(name)
+    known = written(other)
+    last = msgspec.structs.replace(before, size=known.size, sha256=known.sha256, index=known.index)
+    store.record(last)
+    assert recover(store) == {name: b"morning"}
+    after = store.ledger().published(name)[-1]
+    assert (after.sha256, after.size, after.note) == (before.sha256, before.size, "recovered")
+    assert len(store.ledger().published(name)) == 3
+    assert recover(store) == {name: b"morning"}
+    assert len(store.ledger().published(name)) == 3
 
 
 def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None:
