@@ -88,7 +88,8 @@ def busy(repository: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> T
 def told(root: Path) -> dict[str, Any]:
     """Return all that git is ever asked about a repository."""
     found = open_repository(root)
-    assert found is not None and found.commit is not None
+    assert found is not None
+    assert found.commit is not None
     answers: list[Standing] = []
 
     def states(sights: Iterable[Sight]) -> Any:
