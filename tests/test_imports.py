@@ -7,11 +7,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support import git
+from support import Installed, git
 
 import tasks
 
@@ -47,26 +46,6 @@ def own_tasks(project: Path, text: str) -> None:
     git(project, "commit", "-q", "-m", "Tasks")
 
 
-@pytest.fixture
-def invoke(project: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the command as it is installed: Python's own folder is none of the project's."""
-    ours = tmp_path / "ours"
-    shutil.copytree(Path(tasks.__file__).parent / "backup_lib", ours / "backup_lib")
-    shutil.copy(tasks.__file__, ours / "backup_lib" / "tasks.py")
-    script = tmp_path / "bin" / "invoke"
-    script.parent.mkdir()
-    script.write_text("import sys\nfrom invoke.main import program\nsys.exit(program.run())\n")
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(script), *arguments]
-        known = os.environ | {"PYTHONPATH": str(ours)} | environment
-        return subprocess.run(command, cwd=project, env=known, capture_output=True, text=True, check=False)
-
-    return run
-
-
-Invoke = Callable[..., subprocess.CompletedProcess[str]]
-
 _CHAINS = [
     ["release", "--version", "2.0.0"],
     ["verify", "--all", "--depth", "restore"],
@@ -80,34 +59,32 @@ _CHAINS = [
 ]
 
 
-def test_no_module_of_the_project_is_imported(hostile: Path, invoke: Invoke) -> None:
+def test_no_module_of_the_project_is_imported(hostile: Path, installed: Installed) -> None:
     """Whatever it calls its modules: each task works, and none of them is run."""
     own_tasks(hostile, "from backup_lib.tasks import ns\n")
     for arguments in _CHAINS:
-        done = invoke(*arguments)
+        done = installed.invoke(hostile, *arguments)
         assert done.returncode == 0, done
         assert not (hostile.parent / "mark").exists(), (arguments, (hostile.parent / "mark").read_text())
 
 
-def test_the_bar_of_a_terminal_imports_none_either(hostile: Path, invoke: Invoke) -> None:
+def test_the_bar_of_a_terminal_imports_none_either(hostile: Path, installed: Installed) -> None:
     """What shows it is loaded only where there is a terminal."""
     own_tasks(hostile, "import os, sys\nsys.stderr.isatty = lambda: True\nfrom backup_lib.tasks import ns\n")
-    done = invoke("backup", "verify")
+    done = installed.invoke(hostile, "backup", "verify")
     assert done.returncode == 0, done
     assert "%|" in done.stderr
     assert not (hostile.parent / "mark").exists()
 
 
-def test_nothing_that_the_environment_names_is_imported(
-    hostile: Path, invoke: Invoke, tmp_path: Path
-) -> None:
+def test_nothing_that_the_environment_names_is_imported(hostile: Path, installed: Installed) -> None:
     """Where the project is on the path of Python itself: that of its environment, last, from below."""
     own_tasks(hostile, "import sys\nsys.path.append(sys.path[0] + '/src')\nfrom backup_lib.tasks import ns\n")
     shutil.copy(
         next(hostile.glob("secrets*/__init__.py"), hostile / "secrets.py"), hostile / "src" / "git.py"
     )
-    path = os.pathsep.join([str(tmp_path / "ours"), str(hostile / "src")])
-    done = invoke("backup", "verify", PYTHONPATH=path)
+    path = os.pathsep.join([str(installed.place), str(hostile / "src")])
+    done = installed.invoke(hostile, "backup", "verify", PYTHONPATH=path)
     assert done.returncode == 0, done
     assert not (hostile.parent / "mark").exists()
 
@@ -132,21 +109,33 @@ ns = Collection(late, *backups.ns.tasks.values())
 
 
 @pytest.mark.parametrize("first", ["", "import secrets, git.deep, semver, queue"])
-def test_the_own_tasks_of_the_project_import_its_own(project: Path, invoke: Invoke, first: str) -> None:
+def test_the_own_tasks_of_the_project_import_its_own(project: Path, installed: Installed, first: str) -> None:
     """Late, after a task of ours and before another one, the project finds its modules, and we find ours."""
     for name in ("secrets.py", "git/__init__.py", "semver/__init__.py", "queue.py"):
         (project / name).parent.mkdir(exist_ok=True)
         (project / name).write_text("OWN = __name__\n")
     (project / "git" / "deep.py").write_text("THING = 'deep'\n")
     own_tasks(project, _LATE.format(first=first))
-    done = invoke(
-        *("--no-dedupe", "backup", "late", "release", "--version", "2.0.0", "late", "verify", "--all", "late")
+    done = installed.invoke(
+        project,
+        *(
+            "--no-dedupe",
+            "backup",
+            "late",
+            "release",
+            "--version",
+            "2.0.0",
+            "late",
+            "verify",
+            "--all",
+            "late",
+        ),
     )
     assert done.returncode == 0, done
     assert done.stdout.count("['secrets', 'git', 'semver', 'queue'] False\ndeep\n") == 3
 
 
-def test_after_a_failure_the_path_is_as_before(project: Path, invoke: Invoke) -> None:
+def test_after_a_failure_the_path_is_as_before(project: Path, installed: Installed) -> None:
     """An own task that catches how ours ended goes on as if it had not been called."""
     own_tasks(
         project,
@@ -156,7 +145,7 @@ def test_after_a_failure_the_path_is_as_before(project: Path, invoke: Invoke) ->
         "        import secrets\n        print(ended.code, sys.path == path, secrets.__file__)\n",
     )
     (project / "secrets.py").write_text("")
-    done = invoke("late")
+    done = installed.invoke(project, "late")
     assert done.returncode == 0, done
     assert done.stdout == f"10 True {project / 'secrets.py'}\n"
 
