@@ -37,7 +37,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="another lot")
     parser.add_argument("--only", metavar="PATTERN", help="cases whose name, as it is told, matches")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="how many at once")
-    parser.add_argument("--sabotage", choices=[*SABOTAGES, "all"], help="break the software, which has to be found")
+    parser.add_argument(
+        "--sabotage", choices=[*SABOTAGES, "all"], help="break the software, which has to be found"
+    )
     return parser.parse_args(arguments)
 
 
@@ -94,7 +96,9 @@ def _is_found(name: str, sabotage: Sabotage, template: Scene) -> bool:
     with sabotage.done():
         flaws = judged(sabotage.case, template, room, _HURRY)
     found = [flaw for flaw in flaws if flaw.startswith(f"{sabotage.flaw}: ")]
-    _say(f"{name} ({sabotage.what}): {found[0] if found else 'not found'}{' ' if sound else ''}{' '.join(sound)}")
+    _say(
+        f"{name} ({sabotage.what}): {found[0] if found else 'not found'}{' ' if sound else ''}{' '.join(sound)}"
+    )
     return bool(found) and not sound
 
 

@@ -147,7 +147,9 @@ def _has_changing_names(path: bytes, run: _Run) -> bool:
 
     In the folder for temporary files, too, names may come and go.
     """
-    folders = {os.path.dirname(os.fsencode(each)) for each in (*run.verb.changes, "demo/backups", "scratch/x")}
+    folders = {
+        os.path.dirname(os.fsencode(each)) for each in (*run.verb.changes, "demo/backups", "scratch/x")
+    }
     return path in folders
 
 
@@ -179,7 +181,7 @@ def _may_change(run: _Run, path: bytes, was: Thing, now: Thing | None) -> bool:
         return was.is_plain and now is not None and now.is_plain
     if path == b"SHA256SUMS":
         return was.is_plain and _SUMS.fullmatch(was.content) is not None
-    if _PARTIAL.fullmatch(path):
+    if _PARTIAL.fullmatch(path) and not _is_foreign(path):
         return not stat.S_ISDIR(was.kind)
     if stat.S_ISLNK(was.kind):
         return _LATEST.fullmatch(path) is not None
@@ -214,7 +216,11 @@ def _left(run: _Run) -> Iterator[str]:
     """What is new in the store has a name of ours."""
     for path in sorted(run.after.keys() - run.before.keys()):
         named = (_VERSION, _ARCHIVE, _LATEST, _MANIFEST)
-        if path not in _OWN and not any(each.fullmatch(path) for each in named) and not _ASIDE.fullmatch(path):
+        if (
+            path not in _OWN
+            and not any(each.fullmatch(path) for each in named)
+            and not _ASIDE.fullmatch(path)
+        ):
             yield f"left: {path!r} was made in the store"
 
 

@@ -33,9 +33,21 @@ def _paths(stage: Stage) -> Iterator[str]:
         yield str(outside / target)
         yield f"v{RELEASED}/" + os.path.relpath(outside / target, stage.store / f"v{RELEASED}")
     yield from ("theirs.tar.gz", "v0.5.0/theirs.tar.gz", "vendor/x.tar", "notes.txt", "vault", "v0.5.0")
-    yield from ("ledger.jsonl", ".lock", ".gitignore", f"v{RELEASED}/MANIFEST.txt", f"v{RELEASED}", f"v{RELEASED}/")
+    yield from (
+        "ledger.jsonl",
+        ".lock",
+        ".gitignore",
+        f"v{RELEASED}/MANIFEST.txt",
+        f"v{RELEASED}",
+        f"v{RELEASED}/",
+    )
     yield from ("", ".", "..", "/", "../..", "v1.1.0/..", "v/..", "a\0b.tar.gz", "v1.1.0/a\0.tar.gz")
-    yield from ("x" * 300 + ".tar.gz", "v1.0.0/" * 1000 + "x.tar.gz", f"v1.0.0/{_TEXT}.tar.gz", f"{_TEXT}.tar.gz")
+    yield from (
+        "x" * 300 + ".tar.gz",
+        "v1.0.0/" * 1000 + "x.tar.gz",
+        f"v1.0.0/{_TEXT}.tar.gz",
+        f"{_TEXT}.tar.gz",
+    )
     yield from ("9999-12-31.tar.gz", "2026-13-45.tar.gz", "2026-11-28-999999999.tar.gz", "-rf.tar.gz")
     for each in (stage.archive, stage.daily):
         yield os.path.relpath(each, stage.store)
@@ -58,7 +70,9 @@ def _of_every_path(act: str) -> Mutation:
     def mutate(stage: Stage) -> None:
         """Claim an act of all of these paths; what has to be published first is said to be."""
         paths = list(_paths(stage))
-        before = [_record(stage, "publish", each) for each in paths if act in ("remove", "removed", "release")]
+        before = [
+            _record(stage, "publish", each) for each in paths if act in ("remove", "removed", "release")
+        ]
         notes = [os.path.relpath(stage.outside / "new", stage.store), "v0.5.0/theirs.tar.gz", _TEXT]
         lines = [_record(stage, act, each, note=notes[at % 3], lines=_TEXT) for at, each in enumerate(paths)]
         stage.add(*before, *lines)
@@ -96,11 +110,12 @@ def _publish_theirs(stage: Stage, *acts: str) -> None:
 
 
 def _undo_theirs(stage: Stage) -> None:
-    """Say that the release made what others put into a folder of its own version."""
-    theirs = stage.archive.parent / "theirs.tar.gz"
-    theirs.write_bytes((stage.store / "theirs.tar.gz").read_bytes())
-    archive = os.path.relpath(theirs, stage.store)
-    stage.add(*(_record(stage, act, archive, index="0" * 64) for act in ("release", "publish")))
+    """Say that the release made what others put into the folder of its version, under names of ours, too."""
+    for name in ("theirs.tar.gz", f"demo_v{RELEASED}_20200101T000000Z.tar.gz"):
+        theirs = stage.archive.parent / name
+        theirs.write_bytes((stage.store / "theirs.tar.gz").read_bytes())
+        archive = os.path.relpath(theirs, stage.store)
+        stage.add(*(_record(stage, act, archive, index="0" * 64) for act in ("release", "publish", "prove")))
 
 
 def _replaced_archive(stage: Stage) -> None:
@@ -160,8 +175,33 @@ _TYPES: dict[str, Any] = {
     "100,000 characters": "ü" * 100_000,
 }
 _FIELDS = (
-    *("time", "act", "archive", "sha256", "size", "index", "project", "version", "commit", "created", "offset"),
-    *("depth", "result", "findings", "seconds", "tool", "note", "keep", "tagger", "file", "made", "lines", "replaced"),
+    *(
+        "time",
+        "act",
+        "archive",
+        "sha256",
+        "size",
+        "index",
+        "project",
+        "version",
+        "commit",
+        "created",
+        "offset",
+    ),
+    *(
+        "depth",
+        "result",
+        "findings",
+        "seconds",
+        "tool",
+        "note",
+        "keep",
+        "tagger",
+        "file",
+        "made",
+        "lines",
+        "replaced",
+    ),
 )
 
 
@@ -205,11 +245,19 @@ LEDGERS: dict[str, Mutation] = {
     "with a mark of byte order": _rewritten(lambda lines: [b"\xef\xbb\xbf", *lines]),
     "a list": _rewritten(lambda lines: [b"[", b",".join(lines), b"]"]),
     "nothing but line ends": _rewritten(lambda lines: [b"\n" * 1_000_000]),
-    "lines of other JSON": _appended(b"null", b"[]", b"{}", b"0", b'""', b"true", b"NaN", b"-Infinity", b"{", b"}"),
-    "numbers that are none": _appended(b'{"time":"","act":"publish","archive":"a","size":NaN,"seconds":Infinity}'),
+    "lines of other JSON": _appended(
+        b"null", b"[]", b"{}", b"0", b'""', b"true", b"NaN", b"-Infinity", b"{", b"}"
+    ),
+    "numbers that are none": _appended(
+        b'{"time":"","act":"publish","archive":"a","size":NaN,"seconds":Infinity}'
+    ),
     "deep JSON": _appended(b"[" * _DEEP + b"]" * _DEEP, b'{"time":' * _DEEP + b"1" + b"}" * _DEEP),
-    "keys twice": _appended(b'{"time":"","act":"publish","act":"remove","archive":"a","archive":"theirs.tar.gz"}'),
-    "a long line in its midst": _rewritten(lambda lines: [lines[0], b'"' + b"x" * (2 << 20) + b'"\n', *lines[1:]]),
+    "keys twice": _appended(
+        b'{"time":"","act":"publish","act":"remove","archive":"a","archive":"theirs.tar.gz"}'
+    ),
+    "a long line in its midst": _rewritten(
+        lambda lines: [lines[0], b'"' + b"x" * (2 << 20) + b'"\n', *lines[1:]]
+    ),
     "bytes that are no text": _bytes_everywhere,
     "theirs said to be ours": lambda stage: _publish_theirs(stage, "publish", "prove"),
     "theirs said to be removed": lambda stage: _publish_theirs(stage, "publish", "remove"),

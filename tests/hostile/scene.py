@@ -24,7 +24,11 @@ __all__ = ["FOREIGN", "RELEASED", "Scene", "Stage", "make_template"]
 
 RELEASED = "1.1.0"
 """The version that mutations are about: released, then backed up once more."""
-FOREIGN = ("theirs.tar.gz", "notes.txt", "vault", "vendor", "vendor/x.tar", "v0.5.0", "v0.5.0/theirs.tar.gz")
+_VENDOR = "vendor/.x.0badcafe.partial"
+FOREIGN = (
+    *("theirs.tar.gz", "notes.txt", "vault", "vendor", "vendor/x.tar", _VENDOR),
+    *("v0.5.0", "v0.5.0/theirs.tar.gz"),
+)
 """Paths below the store of what others put there; ``vault`` is an empty folder."""
 _OLD = 1_600_000_000
 _DAY = 86400
@@ -207,7 +211,7 @@ def _strew(scene: Scene) -> None:
         member = tarfile.TarInfo("theirs/file")
         member.size = 7
         archive.addfile(member, io.BytesIO(b"theirs\n"))
-    for name in ("theirs.tar.gz", "v0.5.0/theirs.tar.gz", "vendor/x.tar"):
+    for name in ("theirs.tar.gz", "v0.5.0/theirs.tar.gz", "vendor/x.tar", _VENDOR):
         (scene.store / name).parent.mkdir(exist_ok=True)
         (scene.store / name).write_bytes(held.getvalue())
     (scene.store / "vault").mkdir()

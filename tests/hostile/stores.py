@@ -53,7 +53,9 @@ def _manifest(change: Callable[[bytes], bytes]) -> Mutation:
 
 def _fact(name: str, value: bytes) -> Mutation:
     pattern = re.compile(rb"^# " + name.encode() + rb":( *).*$", re.MULTILINE)
-    return _manifest(lambda text: pattern.sub(lambda match: b"# %b:%b%b" % (name.encode(), match[1], value), text))
+    return _manifest(
+        lambda text: pattern.sub(lambda match: b"# %b:%b%b" % (name.encode(), match[1], value), text)
+    )
 
 
 def _names_another(path: Callable[[Stage], str]) -> Mutation:
@@ -89,12 +91,25 @@ def _sums(change: Callable[[list[bytes]], list[bytes]]) -> Mutation:
     return _manifest(changed)
 
 
-_ESCAPING = [b"%b  %b\n" % (b"0" * 64, name) for name in (b"../../outside/secret", b"/etc/passwd", b"..", STEERING[:9])]
+_ESCAPING = [
+    b"%b  %b\n" % (b"0" * 64, name) for name in (b"../../outside/secret", b"/etc/passwd", b"..", STEERING[:9])
+]
 
 _MANIFESTS: dict[str, Mutation] = {
     **{
         f"manifest whose {name} steers a terminal": _fact(name, STEERING.replace(b"\n", b""))
-        for name in ("Project", "Version", "Commit", "Note", "Archive", "Size", "SHA-256", "Index", "Files", "Excluded")
+        for name in (
+            "Project",
+            "Version",
+            "Commit",
+            "Note",
+            "Archive",
+            "Size",
+            "SHA-256",
+            "Index",
+            "Files",
+            "Excluded",
+        )
     },
     **{
         f"manifest whose {name} is {value.decode()[:30]}": _fact(name, value)
@@ -103,9 +118,13 @@ _MANIFESTS: dict[str, Mutation] = {
     },
     "manifest of another archive": _manifest_of_another,
     "manifest that names another": _names_another(lambda stage: _first_version(stage).name),
-    "manifest that names one in another folder": _names_another(lambda stage: f"../v1.0.0/{_first_version(stage).name}"),
+    "manifest that names one in another folder": _names_another(
+        lambda stage: f"../v1.0.0/{_first_version(stage).name}"
+    ),
     "manifest that names one outside": _names_another(lambda stage: "../../../outside/victim.tar.gz"),
-    "manifest that names one by its whole path": _names_another(lambda stage: str(stage.outside / "victim.tar.gz")),
+    "manifest that names one by its whole path": _names_another(
+        lambda stage: str(stage.outside / "victim.tar.gz")
+    ),
     "manifest that names a folder": _names_another(lambda stage: ".."),
     "manifest that names itself": _names_another(lambda stage: "MANIFEST.txt"),
     "manifest that names the link": _names_another(lambda stage: stage.latest.name),
@@ -114,7 +133,9 @@ _MANIFESTS: dict[str, Mutation] = {
     "manifest with its sums reversed": _sums(lambda lines: lines[::-1]),
     "manifest without sums": _sums(lambda lines: []),
     "manifest with 200,000 sums": _sums(lambda lines: lines[:1] * 200_000),
-    "manifest with its facts twice": _manifest(lambda text: text.replace(b"#\n", text.partition(b"#\n")[0] + b"#\n", 1)),
+    "manifest with its facts twice": _manifest(
+        lambda text: text.replace(b"#\n", text.partition(b"#\n")[0] + b"#\n", 1)
+    ),
     "manifest with a long fact": _fact("Note", b"x" * (2 << 20)),
     "manifest with a mark of byte order": _manifest(lambda text: b"\xef\xbb\xbf" + text),
     "manifest with the line ends of DOS": _manifest(lambda text: text.replace(b"\n", b"\r\n")),
@@ -150,8 +171,12 @@ _NAMES: dict[str, Mutation] = {
     "an archive whose name steers a terminal": _archive_called(b"", STEERING + b".tar.gz"),
     "one in the folder of the version": _archive_called(b"v1.1.0", STEERING + b".tar.gz"),
     "a version whose folder steers a terminal": _archive_called(b"v1.0.0" + STEERING, b"x.tar.gz"),
-    "a project that steers a terminal": _archive_called(b"v1.4.0", STEERING + b"_v1.4.0_20261122T214500Z.tar.gz"),
-    "a version with a line of its own": _archive_called(b"v1.4.0\nforged", b"x_v1.4.0\nforged_20261122T214500Z.tar.gz"),
+    "a project that steers a terminal": _archive_called(
+        b"v1.4.0", STEERING + b"_v1.4.0_20261122T214500Z.tar.gz"
+    ),
+    "a version with a line of its own": _archive_called(
+        b"v1.4.0\nforged", b"x_v1.4.0\nforged_20261122T214500Z.tar.gz"
+    ),
     "a temporary name with a line of its own": _archive_called(b"", b".a\nforged.0badcafe.partial"),
     "names with backslashes": _archive_called(b"v1.4.0\\..\\..", b"..\\..\\outside.tar.gz"),
     "names of 255 bytes": _archive_called(b"v" + b"1" * 250, _LONG),
@@ -284,7 +309,9 @@ _NOTE: dict[str, Any] = {
 }
 _SHARED: dict[str, Mutation] = {
     **{f"a held lock with {name}": _held_lock(note) for name, note in _NOTE.items()},
-    "SHA256SUMS with ways out": _sum_of("../../outside/secret", "/etc/passwd", "..", "v1.1.0/../../../outside/secret"),
+    "SHA256SUMS with ways out": _sum_of(
+        "../../outside/secret", "/etc/passwd", "..", "v1.1.0/../../../outside/secret"
+    ),
     "SHA256SUMS of what others put there": _sum_of("theirs.tar.gz", "v0.5.0/theirs.tar.gz", "notes.txt"),
     "SHA256SUMS with lines that are none": _sum_lines(b"\n# x\n" + STEERING + b"\n" + b"0" * 64 + b"\n"),
     "SHA256SUMS with a NUL": _sum_lines(b"0" * 64 + b"  v1.1.0/a\0b.tar.gz\n"),

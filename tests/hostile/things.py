@@ -72,7 +72,9 @@ THINGS: dict[str, Thing] = {
     "a link to a file outside": lambda path, outside: path.symlink_to(outside / "secret"),
     "a link to a folder outside": lambda path, outside: path.symlink_to(outside / "folder"),
     "a link to nothing outside": lambda path, outside: path.symlink_to(outside / "new"),
-    "a relative link out": lambda path, outside: path.symlink_to(os.path.relpath(outside / "new", path.parent)),
+    "a relative link out": lambda path, outside: path.symlink_to(
+        os.path.relpath(outside / "new", path.parent)
+    ),
     "a link to itself": lambda path, outside: path.symlink_to(path.name),
     "a hard link to a file outside": lambda path, outside: os.link(outside / "secret", path),
     "a hard link to an archive outside": lambda path, outside: os.link(outside / "folder/ours.tar.gz", path),
