@@ -96,9 +96,8 @@ def _is_found(name: str, sabotage: Sabotage, template: Scene) -> bool:
     with sabotage.done():
         flaws = judged(sabotage.case, template, room, _HURRY)
     found = [flaw for flaw in flaws if flaw.startswith(f"{sabotage.flaw}: ")]
-    _say(
-        f"{name} ({sabotage.what}): {found[0] if found else 'not found'}{' ' if sound else ''}{' '.join(sound)}"
-    )
+    for line in (f"{name} ({sabotage.what}): {found[0] if found else 'not found'}", *sound):
+        _say(line)
     return bool(found) and not sound
 
 
@@ -108,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _template() as template:
         if options.sabotage:
             chosen = [name for name in SABOTAGES if options.sabotage in (name, "all")]
-            return int(any([not _is_found(name, SABOTAGES[name], template) for name in chosen]))
+            missed = [name for name in chosen if not _is_found(name, SABOTAGES[name], template)]
+            return int(bool(missed))
         return int(_try(_cases(options), template, options.processes) > 0)
 
 

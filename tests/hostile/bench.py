@@ -1,6 +1,7 @@
 """Hostile stores: one mutation, one command on a terminal, and what is asked of it afterwards.
 
-Nothing outside is written, nothing that is not ours is lost, nothing raw reaches the terminal, no traceback, no waiting.
+Nothing outside is written, nothing that is not ours is lost, nothing raw reaches the terminal; there is no
+traceback and no waiting.
 """
 
 from __future__ import annotations
@@ -51,12 +52,17 @@ class Verb:
     """A pattern of the archives of ours that it may take away, as paths below the store."""
 
 
-_GIT = "demo/.git"
+def _tag(version: str) -> tuple[str, ...]:
+    """Return where git keeps a tag and its object."""
+    return ("demo/.git/objects", f"demo/.git/refs/tags/v{version}")
+
+
+_CHANGELOG = "demo/CHANGELOG.md"
 _TREE = tuple(f"demo/{name}" for name in ("src", "CHANGELOG.md", "package.json", ".gitignore", ".env"))
 VERBS = {
     verb.name: verb
     for verb in (
-        Verb("tag", ("tag", "--version", "3.0.0"), (_GIT,)),
+        Verb("tag", ("tag", "--version", "3.0.0"), _tag("3.0.0")),
         Verb("backup", ("backup", "--version", RELEASED)),
         Verb("daily", ("backup", "--daily"), removes=r"\d{4}-.*"),
         Verb("verify", ("verify", "--version", RELEASED)),
@@ -66,11 +72,11 @@ VERBS = {
         Verb("restore newest", ("restore",), ("demo/restored",)),
         Verb("restore in place", ("restore", "--version", RELEASED, "--in-place"), _TREE),
         Verb("clean", ("clean", "--keep", "1", "--keep-daily", "1"), removes=".*"),
-        Verb("release", ("release", "--version", "2.0.0"), (_GIT, "demo/CHANGELOG.md")),
+        Verb("release", ("release", "--version", "2.0.0"), (*_tag("2.0.0"), _CHANGELOG)),
         Verb(
             "undo",
             ("release", "--version", RELEASED, "--undo"),
-            (_GIT, "demo/CHANGELOG.md"),
+            (*_tag(RELEASED), _CHANGELOG),
             removes=rf"v{re.escape(RELEASED)}/.*",
         ),
     )
@@ -118,7 +124,7 @@ def judged(case: Case, template: Scene, room: Path, patience: float = PATIENCE) 
         ended = on_terminal(scene.project, arguments, scene.environment, patience)
         run = _Run(verb, case.as_json, ours, before, taken(store), around, taken(scene.folder, but), ended)
         del held
-    return [*_written_outside(run), *_lost(run), *_left(run), *_told(run), *_ended(run)]
+    return [*_written_outside(run), *_noted(run), *_lost(run), *_left(run), *_told(run), *_ended(run)]
 
 
 def _is_foreign(path: bytes) -> bool:
@@ -142,6 +148,23 @@ def _written_outside(run: _Run) -> Iterator[str]:
             yield f"outside: {path!r} was changed"
 
 
+_NOTE = re.compile(rb"- Created backup v.*|## \[2\.0\.0\] - \d{4}-\d\d-\d\d|")
+
+
+def _noted(run: _Run) -> Iterator[str]:
+    """Of the changelog a release adds, and an undo takes, its own lines and no others."""
+    if run.verb.name not in ("release", "undo"):
+        return
+    was, now = (
+        [line for line in around[os.fsencode(_CHANGELOG)].content.split(b"\n") if not _NOTE.fullmatch(line)]
+        if os.fsencode(_CHANGELOG) in around
+        else None
+        for around in (run.around_before, run.around_after)
+    )
+    if was != now:
+        yield f"lost: the changelog had {was}, and has {now}"
+
+
 def _has_changing_names(path: bytes, run: _Run) -> bool:
     """Report whether a folder may get names, so that its time and size change: one above what may change.
 
@@ -158,7 +181,7 @@ def _is_at_or_below(path: bytes, folder: bytes) -> bool:
 
 
 def _lost(run: _Run) -> Iterator[str]:
-    """What is not ours is where it was, or moved aside; of ours only that is gone which the command is for."""
+    """What is not ours is where it was, or moved aside; of ours only what the command is for may go."""
     for path, was in sorted(run.before.items()):
         now = run.after.get(path)
         if was.holds_as(now) or _may_change(run, path, was, now) or _is_moved_aside(run, path, was):
@@ -228,14 +251,17 @@ def _left(run: _Run) -> Iterator[str]:
 
 
 _FRAME = re.compile(rf".*: +\d+%\|.*|.*: \S+B \[.*|.{{{COLUMNS - 1},{COLUMNS}}}")
-"""A bar as tqdm draws it: label, percentage, bar, or label and sum where the total is 0; or cut at the last column."""
+"""A bar as tqdm draws it: label, percentage, bar; or label and sum, where the total is 0.
+
+One that is wider than the terminal is cut at the last column.
+"""
 
 
 def _told(run: _Run) -> Iterator[str]:
     """What came to the terminal is printable, line by line.
 
-    The one control besides the end of a line is the carriage return of our own bar. It stands at the start of a line,
-    behind a bar, or behind blanks that wipe one; so nothing that was not a bar is ever written over.
+    The one control besides the end of a line is the carriage return of our own bar. It stands at the start of
+    a line, behind a bar, or behind blanks that wipe one; so nothing that was not a bar is ever written over.
     """
     try:
         text = run.ended.told.decode()

@@ -18,15 +18,17 @@ __all__ = ["LEDGERS"]
 
 _ACTS = get_args(Act)
 _LATE = "9999-12-31T23:59:59Z"
-_TEXT = STEERING.decode("utf-8", "surrogateescape").replace("\udcff", "\ud800").replace("\udc9b", "\x9b")
-"""What steers a terminal, as JSON can hold it; half of a surrogate pair in place of broken UTF-8."""
+_TEXT = STEERING.decode("utf-8", "ignore") + "\x9b31m"
+"""What steers a terminal, as JSON can hold it."""
+_HALF = b'{"time":"","act":"publish","archive":"v1.0.0/\\ud800.tar.gz"}'
+"""A line with half of a surrogate pair, which stands for no byte."""
 _DEEP = 20_000
 
 Mutation = Callable[[Stage], object]
 
 
 def _paths(stage: Stage) -> Iterator[str]:
-    """Yield what may stand in place of the path of an archive: ways out, what is of others, what is no path."""
+    """Yield what may stand for the path of an archive: ways out, what others put there, what is no path."""
     outside = stage.outside
     for target in ("victim.tar.gz", "folder/ours.tar.gz", "secret", "new.tar.gz"):
         yield os.path.relpath(outside / target, stage.store)
@@ -132,9 +134,11 @@ def _note_of_their_lines(stage: Stage) -> None:
     stage.add(_record(stage, "note", "x", file="CHANGELOG.md", lines=text.rstrip("\n"), made=True))
 
 
-def _notes(stage: Stage) -> None:
-    for lines in ("", "\n", "\n\n\n", _TEXT, "x" * 900_000, "- A thing", "## [1.0.0] - 2026-10-01"):
-        stage.add(_record(stage, "note", "x", file="CHANGELOG.md", lines=lines, replaced=_TEXT))
+def _note_of(lines: str, replaced: str = "") -> Mutation:
+    """Return what says that the release put these lines into the changelog."""
+    return lambda stage: stage.add(
+        _record(stage, "note", "x", file="CHANGELOG.md", lines=lines, replaced=replaced)
+    )
 
 
 def _tags(stage: Stage) -> None:
@@ -160,6 +164,18 @@ def _clean_kept(keep: Any) -> Mutation:
     return lambda stage: stage.add(_record(stage, "clean", "", keep=keep))
 
 
+_OURS = f"- Created backup v{RELEASED} (x)"
+_NOTED = {
+    "nothing": "",
+    "one empty line": "\n",
+    "empty lines": "\n\n\n",
+    "what steers a terminal": _TEXT,
+    "a very long line": "x" * 900_000,
+    "a line of theirs": "- A thing",
+    "a section of theirs": "## [1.0.0] - 2026-10-01\n\n- Another",
+    "a heading of theirs": f"## [{RELEASED}] - 2026-11-01",
+    "their title": "# Changelog",
+}
 _TYPES: dict[str, Any] = {
     "numbers": 7,
     "negative numbers": -1,
@@ -246,7 +262,7 @@ LEDGERS: dict[str, Mutation] = {
     "a list": _rewritten(lambda lines: [b"[", b",".join(lines), b"]"]),
     "nothing but line ends": _rewritten(lambda lines: [b"\n" * 1_000_000]),
     "lines of other JSON": _appended(
-        b"null", b"[]", b"{}", b"0", b'""', b"true", b"NaN", b"-Infinity", b"{", b"}"
+        b"null", b"[]", b"{}", b"0", b'""', b"true", _HALF, b"NaN", b"-Infinity", b"{", b"}"
     ),
     "numbers that are none": _appended(
         b'{"time":"","act":"publish","archive":"a","size":NaN,"seconds":Infinity}'
@@ -266,7 +282,9 @@ LEDGERS: dict[str, Mutation] = {
     "theirs said to be of this release": _undo_theirs,
     "damage said to be proved": _replaced_archive,
     "their changelog said to be ours": _note_of_their_lines,
-    "notes of other lines": _notes,
+    **{f"a note of {name}": _note_of(lines) for name, lines in _NOTED.items()},
+    "a note that took the place of another line": _note_of(_OURS, "forged"),
+    "a note that took the place of many": _note_of(_OURS, "\n## [9.9.9]\n- forged\n" + _TEXT),
     "notes in other files": _other_changelog,
     "tags of other commits": _tags,
     "asides of other files": _asides,

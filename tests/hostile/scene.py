@@ -1,4 +1,4 @@
-"""A project with a store of every kind of backup, what is not ours in it, and what lies outside; made once, copied often."""
+"""A project whose store has every kind of backup, and things of others; made once, copied for each run."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Stage:
     @cached_property
     def archive(self) -> Path:
         """The newest archive of the version that mutations are about."""
-        return self.store / self.last("publish", f"v{RELEASED}/")["archive"]
+        return self.store / str(self.last("publish", f"v{RELEASED}/")["archive"])
 
     @property
     def latest(self) -> Path:
@@ -144,7 +144,7 @@ class Stage:
     @cached_property
     def daily(self) -> Path:
         """The newest daily backup: that of today."""
-        return self.store / self.last("publish", "2")["archive"]
+        return self.store / str(self.last("publish", "2")["archive"])
 
     @property
     def ledger(self) -> Path:
@@ -161,8 +161,8 @@ class Stage:
 def make_template(folder: Path) -> Scene:
     """Make the scene.
 
-    Releases of two versions, one with a later archive, a backup of no release, one of a pre-release, daily ones
-    of yesterday and today; all of it proved.
+    Releases of two versions, one with a later archive; backups of a pre-release and of no release; daily ones
+    of yesterday and today. All are proved.
     """
     scene = Scene(folder)
     for each in (scene.outside / "folder", scene.project, folder / "home", folder / "scratch"):

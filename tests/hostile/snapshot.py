@@ -55,7 +55,7 @@ Snapshot = dict[bytes, Thing]
 
 
 def taken(folder: Path, but: tuple[Path, ...] = ()) -> Snapshot:
-    """Return every name below a folder by its path from there, but for some folders and what is below them."""
+    """Return every name below a folder by its path from there, but for some folders and all below them."""
     top, left_out = os.fsencode(folder), {os.fsencode(each) for each in but}
     found: Snapshot = {}
     waiting = [top]

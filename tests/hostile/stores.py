@@ -148,7 +148,7 @@ _MANIFESTS: dict[str, Mutation] = {
 
 
 def _archive_called(folder: bytes, name: bytes) -> Mutation:
-    """Return what puts an archive of others, with a manifest of ours for it, there: both as bytes below the store."""
+    """Return what puts an archive into a folder of the store, where it gets a manifest like ours."""
 
     def mutate(stage: Stage) -> None:
         place = os.path.join(os.fsencode(stage.store), folder)
@@ -301,7 +301,7 @@ def _sum_of(*paths: str) -> Mutation:
 
 
 _NOTE: dict[str, Any] = {
-    "a note that steers a terminal": b'{"pid": 1, "doing": "\\u001b[31m\\nforged", "since": "\\u009b\\u202e"}',
+    "a note that steers a terminal": b'{"pid": 1, "doing": "\\u001b[31m\\nforged", "since": "\\u202e"}',
     "a note of no process": b'{"pid": -1, "doing": "x", "since": "x"}',
     "a note of a huge process": b'{"pid": 99999999999999999999, "doing": "x", "since": "x"}',
     "a note that is noise": STEERING * 1000,
