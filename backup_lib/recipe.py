@@ -81,6 +81,15 @@ class Call:
         return find_root(Path.cwd()) or Path(tasks_folder or ".").resolve()
 
 
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    """What the answer of a run says of the run itself, whatever came of it."""
+
+    task: str
+    dry_run: bool
+    as_json: bool
+
+
 def recipe(iterable: tuple[str, ...] = (), **help_texts: str) -> Callable[[Callable[..., object]], Task[Any]]:
     """Make an Invoke task of a function of a `Call` and flags, which returns a result to report.
 
@@ -126,9 +135,10 @@ def _run(
     flags: dict[str, object],
 ) -> None:
     call = Call(context.config, root, dry_run or bool(context.config.run.dry))
-    with _ending(body.__name__, json), _uncollected():
+    telling = _Telling(body.__name__, call.dry_run, json)
+    with _ending(telling), _uncollected():
         _refuse_empty(flags)
-        _answer(body.__name__, body(call, **flags), call.dry_run, json)
+        _answer(telling, body(call, **flags))
 
 
 @contextmanager
@@ -150,30 +160,32 @@ def _refuse_empty(flags: dict[str, object]) -> None:
             raise SettingsError(f"--{name.replace('_', '-')} needs a value")
 
 
-def _answer(name: str, result: object, dry_run: bool, as_json: bool) -> None:
+def _answer(telling: _Telling, result: object) -> None:
     """Write the result to stdout, and end with its exit code where that is not 0."""
     from backup_lib import report
 
-    told = [report.json_object(name, result, dry_run).decode()] if as_json else report.lines(result, dry_run)
-    write_lines(sys.stdout, list(told))
+    if telling.as_json:
+        write_lines(sys.stdout, [report.json_object(telling.task, result, telling.dry_run).decode()])
+    else:
+        write_lines(sys.stdout, list(report.lines(result, telling.dry_run)))
     if code := report.exit_code(result):
         raise Exit(code=code)
 
 
 @contextmanager
-def _ending(name: str, as_json: bool) -> Iterator[None]:
+def _ending(telling: _Telling) -> Iterator[None]:
     """Turn whatever ends a recipe early into one line and an exit code."""
     try:
         with _terminable():
             yield
     except BackupError as error:
-        raise _failed(name, as_json, str(error), error.exit_code) from error
+        raise _failed(telling, str(error), error.exit_code) from error
     except KeyboardInterrupt as error:
-        raise _failed(name, as_json, "interrupted", 130) from error
+        raise _failed(telling, "interrupted", 130) from error
     except _Terminated as error:
-        raise _failed(name, as_json, "terminated", 128 + error.signal) from error
+        raise _failed(telling, "terminated", 128 + error.signal) from error
     except MemoryError as error:
-        raise _failed(name, as_json, "out of memory", 1) from error
+        raise _failed(telling, "out of memory", 1) from error
     except Exit:
         raise
     except Exception as error:
@@ -181,17 +193,17 @@ def _ending(name: str, as_json: bool) -> Iterator[None]:
             raise
         unexpected = f"unexpected {type(error).__name__}: {error}"
         what = reason_of(error) if isinstance(error, OSError) else unexpected
-        raise _failed(name, as_json, f"{what}; 'invoke --debug {name} …' shows where", 1) from error
+        raise _failed(telling, f"{what}; 'invoke --debug {telling.task} …' shows where", 1) from error
 
 
-def _failed(name: str, as_json: bool, what: str, code: int) -> Exit:
+def _failed(telling: _Telling, what: str, code: int) -> Exit:
     """Tell what failed, however long the names in it are, on stderr and in the JSON object alike."""
-    told = shortened(what, _LONGEST - len(f"{name}: \n"))
-    if as_json:
+    told = shortened(what, _LONGEST - len(f"{telling.task}: \n"))
+    if telling.as_json:
         from backup_lib import report
 
-        write_lines(sys.stdout, [report.json_error(name, told, code).decode()])
-    write_lines(sys.stderr, [f"{name}: {told}"])
+        write_lines(sys.stdout, [report.json_error(telling.task, told, telling.dry_run, code).decode()])
+    write_lines(sys.stderr, [f"{telling.task}: {told}"])
     return Exit(code=code)
 
 

@@ -32,22 +32,17 @@ _LONGEST = 500
 def json_object(task: str, result: object, dry_run: bool) -> bytes:
     """Return the one JSON object of a run, described in docs/json.md."""
     told = _text(msgspec.to_builtins(result, builtin_types=(bytes,)))
-    return msgspec.json.encode(
-        {
-            "schema_version": SCHEMA_VERSION,
-            "task": task,
-            "dry_run": dry_run,
-            "exit": exit_code(result),
-            "result": told,
-        }
-    )
+    return _object(task, dry_run, exit_code(result), result=told)
 
 
-def json_error(task: str, what: str, code: int) -> bytes:
+def json_error(task: str, what: str, dry_run: bool, code: int) -> bytes:
     """Return the one JSON object of a run that failed."""
-    return msgspec.json.encode(
-        {"schema_version": SCHEMA_VERSION, "task": task, "exit": code, "error": _text(what)}
-    )
+    return _object(task, dry_run, code, error=_text(what))
+
+
+def _object(task: str, dry_run: bool, code: int, **outcome: object) -> bytes:
+    common = {"schema_version": SCHEMA_VERSION, "task": task, "exit": code, "dry_run": dry_run}
+    return msgspec.json.encode(common | outcome)
 
 
 def _text(value: Any) -> Any:  # noqa: ANN401

@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from backup_lib.archive.reader import described
 from backup_lib.clock import now
 from backup_lib.errors import (
     BackupError,
@@ -200,15 +201,22 @@ def _archives(case: _Case) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _refuse_changed(backup: Backup, record: Record) -> None:
+    """Refuse what is not the very archive that was published, by its bytes and by the index in it."""
     with (
         translated(StoreError, "reading the backup", folder=backup.archive),
+        described(backup.archive) as description,
         backup.archive.open("rb") as file,
     ):
         found = file_digest(file, "sha256").hexdigest()
     if found != record.sha256:
         raise DamageError(
-            f"{backup.name} is not as the release published it: its SHA-256 is {found}, not {record.sha256}; "
-            "see invoke verify, and remove it yourself if it is of no use"
+            f"{printable(backup.name)} is not as the release published it: its SHA-256 is {found}, "
+            f"not {record.sha256}; see invoke verify, and remove it yourself if it is of no use"
+        )
+    if description is None or description.index != record.index:
+        raise DamageError(
+            f"{printable(backup.name)} was not made here, whatever the ledger says; "
+            "if it is of no use, remove it yourself"
         )
 
 

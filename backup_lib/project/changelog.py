@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 _TITLE = b"# Changelog"
+_SECTION = re.compile(rb"#{1,3} \[" + SEMANTIC + rb"\] - \d{4}-\d\d-\d\d\Z")
 _DATED = re.compile(rb".*[ (](\d{4}-\d\d-\d\d)")
 _NOTE = re.compile(rb" {0,3}[-*+] Created backup v(" + SEMANTIC + rb") \((.{,1000})\)[ \t]*\r?\n?\Z")
 """None of ours has 1,000 bytes: what gives way to a note has to fit into a line of the ledger."""
@@ -114,17 +115,34 @@ def noting(text: bytes, version: str, detail: str, date: str) -> tuple[bytes, In
 def without_note(text: bytes, inserted: Insertion) -> bytes:
     """Return the changelog `text` without what was put in; as it is where that is not there.
 
-    Raises `ProjectError` where a section that was put in has been changed, or more stands in it.
+    Raises `ProjectError` where a section that was put in has been changed, or more stands in it, and where no
+    release puts such lines into a changelog.
     """
     lines = lines_of(text)
     put_in = [line.encode("utf-8", "surrogateescape") for line in inserted.lines.split("\n")]
-    line = next(line for line in reversed(put_in) if line)
+    line = _line_put_in(put_in, inserted.replaced.encode("utf-8", "surrogateescape"))
     if not any(bare(each) == line for _, each in prose(lines)):
         return text
     if inserted.replaced:
         at, _ = _find(lines, [line])
         return _bom(text) + _with_line(lines, at, inserted.replaced.encode("utf-8", "surrogateescape"))
     return _bom(text) + _cut(lines, *_around(lines, put_in))
+
+
+def _line_put_in(put_in: list[bytes], replaced: bytes) -> bytes:
+    """Return the line of the backup among those that were put in; raises `ProjectError` where others are.
+
+    They come from the ledger, which others may have written: a line of theirs is not taken out on its word.
+    """
+    notes = [line for line in put_in if _NOTE.match(line)]
+    rest = [line for line in put_in if line and line not in notes]
+    is_ours = len(notes) == 1 and all(line == _TITLE or _SECTION.match(line) for line in rest)
+    if not is_ours or (replaced and not _NOTE.match(replaced)):
+        raise ProjectError(
+            "the ledger names as noted in the changelog what no release puts there, so nothing is taken out; "
+            f"first take out yourself what is of the release: {printable(b' '.join(put_in)[:200])}"
+        )
+    return notes[0]
 
 
 def only_notes_differ(committed: bytes | None, current: bytes) -> bool:

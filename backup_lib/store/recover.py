@@ -18,6 +18,7 @@ from backup_lib.store.layout import (
     is_archive_path,
     parse_archive_name,
     parse_daily_name,
+    parse_version_folder,
     partial_of,
 )
 from backup_lib.store.ledger import Ledger, Record
@@ -60,9 +61,11 @@ def _intent(book: Ledger, archive: str) -> Record:
 
 
 def _is_in_place(store: Path, archive: str) -> bool:
-    """Report whether a path leads to where archives stand, and through no link."""
+    """Report whether a path leads to where archives of ours stand, and through no link."""
     folder = (store / archive).parent
-    return is_archive_path(archive) and folder.is_dir() and (folder == store or not folder.is_symlink())
+    if not is_archive_path(archive) or not folder.is_dir():
+        return False
+    return folder == store or (parse_version_folder(folder.name) is not None and not folder.is_symlink())
 
 
 def _finish_removal(store: Path, archive: str, describe: Describe) -> list[str]:
@@ -102,7 +105,8 @@ def recover(store: Path, describe: Describe) -> list[str]:
             ledger.append(store, Record(time=now(), act="kept", archive=archive))
         else:
             asides += _finish_removal(store, archive, describe)
-    top, *versions = folders(store, book)
+    top, *below = folders(store, book)
+    versions = [folder for folder in below if parse_version_folder(folder.path.name)]
     asides += _finish_daily(top, book)
     _record_standing_days(store, book, describe)
     for folder in versions:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Verdict", "main"]
+__all__ = ["Verdict", "main", "progress_of"]
 
 CPU = 5
 """Seconds of processor time a child may take: the promise."""
@@ -95,7 +95,7 @@ def _limited(program: Any, asked: dict[str, Any], files: list[Path]) -> None:
         os._exit(code)
 
 
-def _progress(child: int) -> str:
+def progress_of(child: int) -> str:
     """Return what changes as long as a child gets on: for how long, and how often, it had a processor."""
     return Path(f"/proc/{child}/schedstat").read_text()
 
@@ -105,7 +105,7 @@ def _reaped(child: int) -> tuple[int, int, float]:
     watched = os.pidfd_open(child)
     before, hung = "", False
     while not hung and not select.select([watched], [], [], _PATIENCE)[0]:
-        now = _progress(child)
+        now = progress_of(child)
         hung, before = now == before, now
     os.close(watched)
     if hung:
