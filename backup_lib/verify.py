@@ -16,8 +16,9 @@ import msgspec
 import backup_lib
 from backup_lib.agreement import Agreement, manifest_differences, manifest_flaw
 from backup_lib.archive.check import check_archive
-from backup_lib.archive.plain import hash_members, open_stream, read_members
-from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.plain import check_frames, hash_members, open_stream, read_members
+from backup_lib.archive.reader import Reader, open_archive, open_for_reading, open_remains
+from backup_lib.archive.trailer import ReadAt
 from backup_lib.clock import now
 from backup_lib.drill import restore_differences
 from backup_lib.errors import (
@@ -272,11 +273,7 @@ def proof_of(verified: Verified, size: int, digest: str) -> Record:
 def _examine(case: _Case) -> str:
     """Examine a backup; return the SHA-256 it should have, else the one it has, hex."""
     with open_for_reading(case.backup.archive) as (read_at, size):
-        try:
-            reader = open_archive(read_at, size)
-        except DamageError as error:
-            case.find(str(error))
-            reader = None
+        reader = _opened(case, read_at, size)
         index = reader.trailer.digest.hex() if reader else ""
         expected = case.place.store.expected(case.backup, index) if case.backup.order else None
         if reader and case.depth != "quick" and not (case.unlimited or _is_known(case, expected, index)):
@@ -296,6 +293,19 @@ def _examine(case: _Case) -> str:
         else:
             found = _examine_indexed(case, reader, expected)
     return expected.sha256 if expected else found
+
+
+def _opened(case: _Case, read_at: ReadAt, size: int) -> Reader | None:
+    """Open an archive, or what is left of it; find what is wrong, and tell what works."""
+    try:
+        return open_archive(read_at, size)
+    except DamageError as error:
+        reader = open_remains(read_at, size)
+        works = "what is not named here comes back with 'restore --path'"
+        if reader is None:
+            works = "its index is lost, so only tar reads it, up to the damage"
+        case.find(f"{error}; {works}")
+        return reader
 
 
 def _is_known(case: _Case, expected: ArchiveFacts | None, index: str) -> bool:
@@ -422,6 +432,7 @@ def _examine_plain(case: _Case) -> str:
                     case.content += member.size
                 elif member.kind == "hardlink":
                     found[name] = found.get(member.link.removeprefix(b"./"), b"")
+        check_frames(case.backup.archive, case.unlimited)
     except DamageError as error:
         case.find(str(error))
     for name, digest in told.items():

@@ -14,7 +14,7 @@ from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, WORTH_PROCESSES, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
 from backup_lib.archive.tar import END, commit_header, padding
-from backup_lib.errors import DamageError
+from backup_lib.errors import DamageError, printable
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
@@ -191,7 +191,7 @@ class _Checker:
         if sha256(packed).digest() != placed.block.digest:
             return self._damaged(placed, entries, packed, "its bytes do not match their digest")
         try:
-            data = self._reader.form.unpack(packed, placed.block.size)
+            data = self._reader.unpacked(placed, packed)
             return self._sound(placed, entries, data)
         except DamageError as error:
             return self._damaged(placed, entries, packed, str(error))
@@ -313,10 +313,14 @@ class _Checker:
             found.flaws.append(Flaw(None, "block 0 is not the header with the commit"))
         if not found.has_end and not found.flaws:
             found.flaws.append(Flaw(None, "the end of the tar stream is missing"))
-        after = reader.read_at(reader.trailer.offset, reader.size - reader.trailer.offset)
+        after = reader.after_blocks()
         self._whole.update(after)
         if after != self._tail:
             found.flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
+        links = self._lost_links()
+        found.flaws += [
+            Flaw(link.path, f"lost with {printable(link.link)}, its other name") for link in links
+        ]
         if not found.is_plain:
             found.flaws += [Flaw(path, what) for path, what in misplaced(reader.entries)]
         counts = reader.summary.counts
@@ -326,7 +330,16 @@ class _Checker:
             counts.bytes,
         ):
             found.flaws.append(Flaw(None, "the index does not hold as much as it says"))
-        return Checked(self._whole.digest(), found.files, found.content, tuple(found.flaws))
+        files = found.files - len(links)
+        content = found.content - sum(link.size for link in links)
+        return Checked(self._whole.digest(), files, content, tuple(found.flaws))
+
+    def _lost_links(self) -> list[Entry]:
+        """Return the hard links that are whole, but whose file is lost."""
+        lost = {flaw.path for flaw in self._sum.flaws if flaw.path is not None}
+        entries = self._reader.entries() if lost else ()
+        links = [entry for entry in entries if entry.kind == "hardlink" and entry.link in lost]
+        return [link for link in links if link.path not in lost]
 
 
 class _Run:

@@ -21,7 +21,7 @@ from backup_lib.archive.tar import RECORD
 from backup_lib.errors import DamageError
 from backup_lib.model import Block, Entry, GitState, Header, Kind, Summary
 
-__all__ = ["IndexWriter", "PackedBlock", "read_records"]
+__all__ = ["START", "IndexWriter", "PackedBlock", "begins_index", "read_records"]
 
 Read = TypeVar("Read")
 
@@ -34,6 +34,10 @@ _MOST_HEADER = 1 << 20
 _FREE_PATHS = 64 << 20
 """Bytes that the paths of a block may have before they are added up: no honest ones come near."""
 _PIECE = 1 << 16
+START = 4096
+"""Bytes of an index in which its first record begins, whatever its zlib stream has to say before."""
+_FIRST = b"\x86\xa7project"
+"""How the header begins in msgpack, but for the number of its keys."""
 _DIGEST, _MARK = 32, 16
 _NO_MARK = bytes(_MARK)
 _SLASH = ord("/")
@@ -263,6 +267,19 @@ def _first_records(index: bytes) -> Iterator[Record]:
             yield _decoded(_HEADER, body)
         else:
             yield _decoded(_SUMMARY, body)
+
+
+def begins_index(data: bytes) -> bool:
+    """Whether an index of any shape begins with these bytes; `START` of them are enough."""
+    return any(map(_begins_records, (data[_START.size :], data)))
+
+
+def _begins_records(data: bytes) -> bool:
+    try:
+        start = zlib.decompressobj().decompress(data, _HEAD.size + len(_FIRST))
+    except zlib.error:
+        return False
+    return start[:1] == b"H" and start[_HEAD.size + 1 :] == _FIRST[1:]
 
 
 def _length(array: bytes) -> int:

@@ -94,7 +94,7 @@ class TarReader:
             self.count_name(len(member.name) + len(member.link))
             extended.forget()
             yield member
-        if extended.found:
+        if extended.met:
             raise DamageError("the tar stream ends after an extended header")
 
     def content(self, most: int = 1 << 20) -> Iterator[bytes | Hole]:
@@ -169,7 +169,7 @@ class TarReader:
         if self._tally:
             numbers = body.count(b",") if b"GNU.sparse.map=" in body else 0
             self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n") + numbers)
-        extended.found = extended.found or kind != b"g"
+        extended.meet(kind)
         if kind in _LONG:
             extended.long[_LONG[kind]] = body.split(b"\0", 1)[0]
         elif kind == b"g":
@@ -213,14 +213,24 @@ class TarReader:
 class _Extended:
     """What extended headers say of the next member."""
 
-    found: bool = False
-    """Whether there were any since the member before."""
+    met: set[bytes] = field(default_factory=set)
+    """The types of those since the member before, in lower case: Solaris writes X for x."""
     always: dict[bytes, bytes] = field(default_factory=dict)
     """What a global header says of all members that follow."""
     long: dict[bytes, bytes] = field(default_factory=dict)
     """The long names of GNU tar, which those of pax go before."""
     pax: dict[bytes, bytes] = field(default_factory=dict)
     sparse: Told = field(default_factory=Told)
+
+    def meet(self, kind: bytes) -> None:
+        """Note that there is one; raises `DamageError` for a second one of its type before one member."""
+        if kind == b"g":
+            return
+        if kind.lower() in self.met:
+            raise DamageError(
+                "several extended headers stand before one member: each reader takes them otherwise"
+            )
+        self.met.add(kind.lower())
 
     def take(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take the records of a pax header: no more are held than are heeded, however many there are."""
@@ -247,9 +257,8 @@ class _Extended:
 
     def forget(self) -> None:
         """Make ready for the next member."""
-        if self.found:
-            self.found = False
-            self.long, self.pax, self.sparse = {}, {}, Told()
+        if self.met:
+            self.met, self.long, self.pax, self.sparse = set(), {}, {}, Told()
 
 
 def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, memoryview]]:
@@ -304,7 +313,7 @@ _WITHOUT_CONTENT = {b"1", b"2", b"3", b"4", b"5", b"6"}
 def _member(record: bytes, extended: _Extended, of_any: bool) -> Member:
     """Return the member of a header, of any maker or else of ours."""
     _check(record)
-    heeded = extended.heeded() if extended.found or extended.always else {}
+    heeded = extended.heeded() if extended.met or extended.always else {}
     letter = record[156:157]
     name = record[:100].split(b"\0", 1)[0]
     if record[257:263] == b"ustar\0" and record[345]:

@@ -1,21 +1,27 @@
-"""The fixed-size end of an archive, which says where the index starts."""
+"""The fixed-size end of an archive, which says where the index starts; and the parts before it."""
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-__all__ = ["TRAILER_LENGTH", "ReadAt", "Trailer"]
+__all__ = ["MAGIC", "TRAILER_LENGTH", "VERSION", "Part", "ReadAt", "Trailer", "next_match"]
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes of the archive from an offset on, of a length; fewer at its end."""
 
 _LAYOUT = struct.Struct("<4sIQQ32s")
-_MAGIC = b"RBKP"
-_FORMAT_VERSION = 1
+MAGIC = b"RBKP"
+VERSION = 2
+"""The version of the format that is written. In version 1, a `.tar.gz` has its index in larger parts,
+and a `.tar.zst` has no mark."""
 
 TRAILER_LENGTH = _LAYOUT.size
+_STRETCH = 1 << 20
+"""Bytes that are searched at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +34,38 @@ class Trailer:
     """Bytes of index, without the frames that carry it."""
     digest: bytes
     """SHA-256 of the index."""
+    version: int = 1
+    """Of the format of the archive."""
 
     def to_bytes(self) -> bytes:
         """Return the trailer as it stands in an archive, `TRAILER_LENGTH` bytes."""
-        return _LAYOUT.pack(_MAGIC, _FORMAT_VERSION, self.offset, self.length, self.digest)
+        return _LAYOUT.pack(MAGIC, self.version, self.offset, self.length, self.digest)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Trailer | None:
-        """Read what `to_bytes` wrote; None where `data` is no trailer."""
-        if len(data) != TRAILER_LENGTH:
+        """Read what `to_bytes` wrote, of whatever version; None where `data` is no trailer."""
+        if len(data) != TRAILER_LENGTH or not data.startswith(MAGIC):
             return None
-        magic, version, offset, length, digest = _LAYOUT.unpack(data)
-        return cls(offset, length, digest) if (magic, version) == (_MAGIC, _FORMAT_VERSION) else None
+        _, version, offset, length, digest = _LAYOUT.unpack(data)
+        return cls(offset, length, digest, version)
+
+
+class Part(NamedTuple):
+    """A gzip member or zstd frame, as it is found by stepping through a file."""
+
+    kind: Literal["data", "index", "mark", "trailer", "other"]
+    at: int
+    """Where it begins, bytes from the start of the file."""
+    end: int
+    """Where the next one begins; beyond the end of the file where this one is cut off."""
+    carried: tuple[int, int] = (0, 0)
+    """Where what an index part or a trailer carries begins, and its bytes."""
+
+
+def next_match(read_at: ReadAt, at: int, pattern: re.Pattern[bytes], length: int) -> int | None:
+    """Return where `pattern`, which matches `length` bytes, matches next in a file, from byte `at` on."""
+    while len(stretch := read_at(at, _STRETCH)) >= length:
+        if found := pattern.search(stretch):
+            return at + found.start()
+        at += len(stretch) - length + 1
+    return None

@@ -31,8 +31,9 @@ class Archive:
         self.is_gzip = path.name.endswith(".gz")
         end = self.data[-90:] if self.is_gzip else self.data[-65536:]
         trailer = end[24:80] if self.is_gzip else self._before_seek_table(end)
-        magic, version, self.offset, length, digest = struct.unpack("<4sIQQ32s", trailer)
-        assert (magic, version) == (b"RBKP", 1)
+        magic, self.version, self.offset, length, digest = struct.unpack("<4sIQQ32s", trailer)
+        assert magic == b"RBKP"
+        assert self.version in (1, 2)
         index = b"".join(self._members()) if self.is_gzip else self._skippable(self.offset)
         assert (len(index), sha256(index).digest()) == (length, digest)
         length = struct.unpack_from("<Q", index)[0]
@@ -42,6 +43,7 @@ class Archive:
         )
         records = list(self._records(zlib.decompress(stream)))
         (_, self.header), *blocks, (_, self.summary) = records
+        assert self.header.get("shape", 1) == self.version
         assert "".join(letter for letter, _ in records) == "H" + "B" * len(blocks) + "S"
         unpacked = self._of_first_shape if self.is_of_first_shape else self._with_digests
         self.blocks = list(unpacked([block for _, block in blocks], digests))
@@ -81,7 +83,7 @@ class Archive:
 
     def _members(self) -> Iterator[bytes]:
         """Yield the parts of the index, stepping from member to member."""
-        at = self.offset
+        at, most = self.offset, {1: 65_000, 2: 16_000}[self.version]
         while True:
             fixed, extra, own, four, length, name, size = struct.unpack_from("<10sH2sHI2sH", self.data, at)
             assert (fixed, own, four) == (b"\x1f\x8b\x08\x04\0\0\0\0\0\xff", b"RB", 4)
@@ -91,6 +93,7 @@ class Archive:
                 assert (length, at + length) == (90, len(self.data))
                 return
             assert name == b"RI"
+            assert size == most or (size < most and self.data[at + length + 20 :][:2] == b"RT")
             yield self.data[at + 24 : at + 24 + size]
             at += length
 
@@ -114,6 +117,10 @@ class Archive:
         for length, size, digest, _, begun in self.blocks:
             packed = self.data[at : at + length]
             assert sha256(packed).digest() == digest
+            if at == 0 and self.version > 1 and not self.is_gzip:
+                mark = packed[-16:]
+                assert mark == struct.pack("<II4sI", 0x184D2A50, 8, b"RBKP", self.version)
+                packed = packed[:-16]
             piece = gzip.decompress(packed) if self.is_gzip else zstandard.decompress(packed)
             assert len(piece) == size
             if begun:
@@ -214,7 +221,7 @@ def test_facts_of_the_header(archive: Archive) -> None:
     assert archive.header["commit"] == COMMIT
     assert archive.header["created"] == "2026-11-22T21:45:00Z"
     needed = {"project", "version", "created", "scanned_ns", "format", "level"}
-    known = {*("commit", "branch", "tag", "note", "excluded", "left_out", "deleted", "stated"), *needed}
+    known = {*("commit", "branch", "tag", "note", "excluded", "left_out", "deleted", "stated", "shape"), *needed}
     assert needed <= archive.header.keys() <= known
     assert all(archive.header[key] for key in archive.header.keys() - needed)
 
@@ -281,6 +288,7 @@ OLD = [path for path in sorted(DATA.rglob("*.tar.*")) if not path.is_symlink()]
 def test_archives_of_older_shapes(path: Path) -> None:
     """The page is enough to read what was ever written: every file is found and proved."""
     archive = Archive(path)
+    assert archive.version == 1
     assert archive.is_of_first_shape == (path.relative_to(DATA).parts[0] in FIRST_SHAPES)
     found = {name: content for name, kind, content in archive.files() if kind == "file"}
     assert found[b".env"] == b"PORT=8080\n"
