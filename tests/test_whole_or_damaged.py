@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 import zstandard
-from archive.trees import back_up, head, reading, write_file
+from archive.trees import back_up, head, look, reading, write_file
 from support import Outcome, Run, archive_of
 
 from backup_lib.errors import printable
@@ -279,6 +279,11 @@ def test_with_an_index_path_brings_back_the_rest(name: str, whole: Whole, run: R
     sound = restored(run, archive, tmp_path / "some", "--path", "*.js")
     assert sound.code == 0, sound
     assert list((tmp_path / "some").glob("demo/src/*.js"))
+    if name != "a block is dropped":
+        assert restored(run, archive, tmp_path / "every", "--path", "*").code == 0
+        archive.write_bytes(whole.data)
+        assert restored(run, archive, tmp_path / "whole").code == 0
+        assert look(tmp_path / "every") == look(tmp_path / "whole")
 
 
 def test_a_lost_file_is_named_with_its_hard_links(run: Run, tmp_path: Path) -> None:
