@@ -292,7 +292,7 @@ def _told_what_works(job: _Job, reader: Reader | None) -> Iterator[None]:
         if request.archive:
             which = f" --archive {shell_word(str(request.archive))}"
         if reader is None:
-            works = f"tar reads it up to the damage: tar -xf {shell_word(str(job.path))}"
+            works = f"tar brings back what it can: tar -xf {shell_word(str(job.path))}"
         elif request.paths:
             works = f"'invoke verify{which}' names all that is lost; what it does not name comes back"
         else:

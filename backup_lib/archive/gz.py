@@ -148,11 +148,14 @@ def parts(read_at: ReadAt, size: int) -> Iterator[Part]:
     at: int | None = 0
     while at is not None:
         part = _part(read_at, size, at)
-        if part is None or part.end > size:
-            at = next_match(read_at, at + 1, _STARTS, len(_START))
-        else:
+        if part is not None and part.end <= size:
             yield part
-            at = part.end
+            if _part(read_at, size, part.end):
+                at = part.end
+                continue
+        at = next_match(
+            read_at, at + 1, _STARTS, len(_START)
+        )  # what follows is none: its length may be wrong
 
 
 _START = _FIXED.pack(MAGIC, 8, 4, 0, 0, 255, 0)[:-2]

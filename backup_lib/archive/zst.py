@@ -145,12 +145,13 @@ def parts(read_at: ReadAt, size: int) -> Iterator[Part]:
     at: int | None = 0
     while at is not None:
         frame = frame_at(read_at, size, at)
-        if frame is None or frame.end > size:
-            at = next_match(read_at, at + 1, _STARTS, len(MAGIC))
-        else:
+        if frame is not None and frame.end <= size:
             carried = at + SKIPPABLE.size
             yield Part(_kind(read_at, frame), at, frame.end, (carried, frame.end - carried))
-            at = frame.end
+            if frame_at(read_at, size, frame.end):
+                at = frame.end
+                continue
+        at = next_match(read_at, at + 1, _STARTS, len(MAGIC))  # what follows is none: its end may be wrong
 
 
 _STARTS = re.compile(b"|".join(map(re.escape, (MAGIC, _INDEX_MAGIC.to_bytes(4, "little")))), re.DOTALL)
