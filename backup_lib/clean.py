@@ -21,6 +21,7 @@ from backup_lib.archive.reader import described
 from backup_lib.clock import now
 from backup_lib.errors import BackupError, DamageError, StoreError, counted, printable
 from backup_lib.model import Description
+from backup_lib.rewriting import remake_manifest
 from backup_lib.store.layout import is_safety, parse_archive_name
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
@@ -119,8 +120,13 @@ def clean(place: Workplace, keep: Keep) -> Cleaned:
         cleaning = _Cleaning(place, keep)
         fates, gone = cleaning.fates(), cleaning.gone()
         cleaning.record()
-        store.remove(backup for backup, fate in fates if not fate.kept)
+        going = [backup for backup, fate in fates if not fate.kept]
+        store.remove(going)
         store.remove_archives(gone)
+        for version in {backup.version for backup in going if backup.version}:
+            remake_manifest(
+                place, version
+            )  # an older archive of it may stay, if it is not as it was published
     return _cleaned(fates, gone)
 
 

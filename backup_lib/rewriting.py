@@ -10,7 +10,7 @@ from backup_lib.store.listing import Backup
 from backup_lib.store.manifest import ArchiveFacts, facts_of
 from backup_lib.workplace import Workplace
 
-__all__ = ["rewrite_lost_manifest", "rewrite_manifest"]
+__all__ = ["remake_manifest", "rewrite_lost_manifest"]
 
 
 def rewrite_lost_manifest(place: Workplace, version: str | None) -> None:
@@ -25,7 +25,7 @@ def rewrite_lost_manifest(place: Workplace, version: str | None) -> None:
         backup = store.find(version)
         _refuse_without(place, backup)
         try:
-            was_other = rewrite_manifest(place, backup)
+            was_other = _rewrite(place, backup)
         except DamageError as error:
             raise DamageError(
                 f"{backup.name} cannot give its manifest: {error}; see invoke verify"
@@ -47,7 +47,21 @@ def _refuse_without(place: Workplace, backup: Backup) -> None:
         )
 
 
-def rewrite_manifest(place: Workplace, backup: Backup) -> bool:
+def remake_manifest(place: Workplace, version: str) -> None:
+    """Write the manifest of the newest backup left of a version, if any is; within `writing`.
+
+    What is not its own gives way; where it cannot be made, that is said. Raises `StoreError`.
+    """
+    held = place.store.backups()
+    left = [each for each in held if each.kind == "release" and each.version == version]
+    try:
+        for newest in left[-1:]:
+            _rewrite(place, newest)
+    except DamageError as error:
+        place.console.say(f"{left[-1].name} stays without a manifest: {error}")
+
+
+def _rewrite(place: Workplace, backup: Backup) -> bool:
     """Let the manifest beside an archive, the newest of its version, be its own; return whether it was not.
 
     Nothing is written in a dry run; else the store must be held alone.

@@ -30,7 +30,7 @@ from backup_lib.project.changelog import Insertion, begins
 from backup_lib.project.edit import Began, Edit, Noted, plan_removal, sweep
 from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
-from backup_lib.rewriting import rewrite_manifest
+from backup_lib.rewriting import remake_manifest
 from backup_lib.store.journal import Journal, journal_of
 from backup_lib.store.layout import SUMS
 from backup_lib.store.ledger import Record
@@ -250,7 +250,7 @@ def _act(case: _Case, found: _Found) -> None:
         found.edit.write()
     place.store.remove_archives((*found.archives, *found.gone))
     if not [name for name, aside in found.asides if place.store.bring_back(name, aside)]:
-        _remake_manifest(case)
+        remake_manifest(place, case.version)
     if found.tag and place.repository:
         _delete_tag(place.repository, tag_name(case.version), found.tag)
     place.store.intend(Record(time=now(), act="undone", archive="", version=case.version))
@@ -261,17 +261,6 @@ def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
         repository.delete_tag(tag, found)
     except ProjectError as error:
         raise ProjectError(f"{error}; all else is taken back: mend that and run it again") from error
-
-
-def _remake_manifest(case: _Case) -> None:
-    """Write the manifest of the newest backup left of the version; what is not its own gives way."""
-    held = case.place.store.backups()
-    left = [each for each in held if each.kind == "release" and each.version == case.version]
-    try:
-        for newest in left[-1:]:
-            rewrite_manifest(case.place, newest)
-    except DamageError as error:
-        case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
 
 
 # --- telling

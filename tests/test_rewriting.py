@@ -188,6 +188,27 @@ def test_a_folder_without_a_ledger_is_not_made_a_store(archive: Path, run: Run) 
     assert not (archive.parent.parent / "ledger.jsonl").exists()
 
 
+@pytest.mark.parametrize("damage", ["content", "index"])
+def test_what_clean_leaves_of_a_version_has_its_manifest(
+    archive: Path, run: Run, project: Path, damage: str
+) -> None:
+    """An older archive that is damaged stays when the newest of its version goes."""
+    manifest = archive.parent / "MANIFEST.txt"
+    before = manifest.read_bytes()
+    run("backup")
+    run("backup", "--version", "2.0.0")
+    content = bytearray(archive.read_bytes())
+    content[200 if damage == "content" else -150] ^= 1
+    archive.write_bytes(content)
+    outcome = run("clean", "--keep", "1")
+    assert outcome.code == 0
+    assert [path.name for path in archive.parent.glob("*Z*.tar.gz")] == [archive.name]
+    if damage == "content":
+        assert manifest.read_bytes() == before
+    else:
+        assert f"v1.1.0/{archive.name} stays without a manifest: " in outcome.err
+
+
 def test_an_undo_of_the_newest_leaves_the_notes_of_a_person(archive: Path, run: Run, project: Path) -> None:
     """The manifest of the backup that is left is written again; notes that stood there are moved aside."""
     before = (archive.parent / "MANIFEST.txt").read_bytes()

@@ -230,7 +230,8 @@ class Bench:
 
     def _removed_less(self, outcome: Outcome, now: Seen) -> bool:
         """Whether a clean kept more than it was told to, and said of what that it could not be proved."""
-        is_told = self._job.task == "clean" and "damaged, so it does not count" in outcome.out
+        reasons = "damaged, so it does not count", "not as it was published here"
+        is_told = self._job.task == "clean" and any(reason in outcome.out for reason in reasons)
         return is_told and {*self._after.listed} < {*now.listed}
 
     def _sync_flaws(self, struck: Call) -> Iterator[str]:
