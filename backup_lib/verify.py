@@ -354,7 +354,7 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
 
 def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
     try:
-        for path, what in restore_differences(case.backup.archive, reader, advance):
+        for path, what in restore_differences(case.backup.archive, reader, case.place.store.path, advance):
             case.find(what, path)
     except (DamageError, RestoreError) as error:
         case.find(f"it cannot be restored: {error}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -609,9 +609,13 @@ def test_help_is_for_a_newcomer(project: Path, run: Run) -> None:
 def test_a_failure_of_the_machine_is_told_with_its_file(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No room for temporary files is no bug of ours, and is not called one."""
-    monkeypatch.setattr(tempfile, "tempdir", str(project / "nowhere"))
-    refused(run("backup"), 1, f"backup: No such file or directory: {project / 'nowhere'}/")
+    """What the system does not do, where nobody thought of it, is no bug of ours, and is not called one."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE), str(project / "nowhere"))
+
+    monkeypatch.setattr(release_module, "release", fail)
+    refused(run("release"), 1, f"release: Too many open files in system: {project / 'nowhere'}; 'invoke")
 
 
 def test_an_unexpected_error_is_one_line_and_debug_shows_where(
