@@ -16,8 +16,10 @@ ReadAt = Callable[[int, int], bytes]
 _LAYOUT = struct.Struct("<4sIQQ32s")
 MAGIC = b"RBKP"
 VERSION = 2
-"""The version of the format that is written. In version 1, a `.tar.gz` has its index in larger parts,
-and a `.tar.zst` has no mark."""
+"""The version of the format that is written.
+
+In version 1, a `.tar.gz` has its index in larger parts; a `.tar.zst` has no mark, and a seek table of blocks.
+"""
 
 TRAILER_LENGTH = _LAYOUT.size
 _STRETCH = 1 << 20

@@ -102,15 +102,20 @@ def mark(version: int) -> bytes:
 
 
 def tail(trailer: Trailer, index: bytes, lengths: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Yield what follows the blocks: the index, the trailer, and the seek table over `lengths`.
+    """Yield what follows the blocks: the index, the trailer, and the seek table over all of that.
 
     `lengths` holds the compressed and decompressed bytes of each block.
     """
-    yield SKIPPABLE.pack(_INDEX_MAGIC, len(index)) + index
-    yield SKIPPABLE.pack(_INDEX_MAGIC, TRAILER_LENGTH) + trailer.to_bytes()
-    entries = b"".join(SEEK_ENTRY.pack(*pair) for pair in lengths)
-    foot = SEEK_FOOT.pack(len(lengths), 0, SEEK_FOOT_MAGIC)
+    carriers = [_skippable(index), _skippable(trailer.to_bytes())]
+    yield from carriers
+    others = [(len(carrier), 0) for carrier in carriers] if trailer.version > 1 else []
+    entries = b"".join(SEEK_ENTRY.pack(*pair) for pair in lengths + others)
+    foot = SEEK_FOOT.pack(len(lengths + others), 0, SEEK_FOOT_MAGIC)
     yield SKIPPABLE.pack(SEEK_MAGIC, len(entries) + len(foot)) + entries + foot
+
+
+def _skippable(content: bytes) -> bytes:
+    return SKIPPABLE.pack(_INDEX_MAGIC, len(content)) + content
 
 
 def find_trailer(read_at: ReadAt, size: int) -> Trailer | None:
