@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from backup_lib.archive.formats import FORMATS, BlockFormat, format_of
@@ -16,7 +17,7 @@ from backup_lib.archive.members import members_in
 from backup_lib.archive.names import LONGEST_NAME
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, plain_stamp
-from backup_lib.archive.trailer import VERSION, ReadAt, Trailer
+from backup_lib.archive.trailer import VERSION, ReadAt, Trailer, most_parts
 from backup_lib.errors import DamageError, named, printable
 from backup_lib.model import Description, Entry, Format, Header, Summary
 
@@ -344,7 +345,7 @@ def _indexes(read_at: ReadAt, size: int, form: BlockFormat) -> Iterator[tuple[in
     """Yield every index that is found by stepping through a file, and where it begins."""
     at = 0
     pieces: list[bytes] = []
-    for part in form.parts(read_at, size):
+    for part in islice(form.parts(read_at, size), most_parts(size)):
         if part.kind == "index":
             at = at if pieces else part.at
             pieces.append(read_at(*part.carried))

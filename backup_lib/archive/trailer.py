@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["MAGIC", "TRAILER_LENGTH", "VERSION", "Part", "ReadAt", "Trailer", "next_match"]
+__all__ = ["MAGIC", "TRAILER_LENGTH", "VERSION", "Part", "ReadAt", "Trailer", "most_parts", "next_match"]
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes of the archive from an offset on, of a length; fewer at its end."""
@@ -62,6 +62,11 @@ class Part(NamedTuple):
     """Where the next one begins; beyond the end of the file where this one is cut off."""
     carried: tuple[int, int] = (0, 0)
     """Where what an index part or a trailer carries begins, and its bytes."""
+
+
+def most_parts(size: int) -> int:
+    """Return how many members or frames of a file of `size` bytes are looked at: bombs have more."""
+    return 100_000 + size // 128
 
 
 def next_match(read_at: ReadAt, at: int, pattern: re.Pattern[bytes], length: int) -> int | None:

@@ -12,6 +12,7 @@ import re
 import struct
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 import zstandard
@@ -29,7 +30,7 @@ from backup_lib.archive.frames import (
 )
 from backup_lib.archive.index import START, begins_index
 from backup_lib.archive.trailer import MAGIC as OURS
-from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Trailer, next_match
+from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Trailer, most_parts, next_match
 from backup_lib.errors import DamageError
 from backup_lib.model import Level
 
@@ -142,7 +143,8 @@ def payload(read_at: ReadAt, trailer: Trailer) -> Iterator[bytes]:
 
 def is_ours(read_at: ReadAt, size: int) -> bool:
     """Whether a file has a mark, an index or a trailer among its frames, be it cut off."""
-    return any(_kind(read_at, frame) in ("mark", "index", "trailer") for frame in frames(read_at, size))
+    looked_at = islice(frames(read_at, size), most_parts(size))
+    return any(_kind(read_at, frame) in ("mark", "index", "trailer") for frame in looked_at)
 
 
 def parts(read_at: ReadAt, size: int) -> Iterator[Part]:
