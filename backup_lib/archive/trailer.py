@@ -66,7 +66,7 @@ class Part(NamedTuple):
 
 def most_parts(size: int) -> int:
     """Return how many members or frames of a file of `size` bytes are looked at: bombs have more."""
-    return 100_000 + size // 128
+    return 20_000 + size // 512
 
 
 def next_match(read_at: ReadAt, at: int, pattern: re.Pattern[bytes], length: int) -> int | None:
