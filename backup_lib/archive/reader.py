@@ -333,10 +333,11 @@ def open_remains(read_at: ReadAt, size: int) -> Reader | None:
 
 def _reader_of_remains(read_at: ReadAt, size: int, kind: Format, at: int, index: bytes) -> Reader:
     """Return a reader by an index that begins at byte `at`; raises `DamageError`."""
-    header, *others = read_records(index)
+    records = read_records(index)
+    header = next(records)
     if not isinstance(header, Header) or not 0 < header.shape <= VERSION:
         raise DamageError("it has no header, or is of a later version")
-    offset = sum(record.length for record in others if isinstance(record, PackedBlock))
+    offset = sum(record.length for record in records if isinstance(record, PackedBlock))
     trailer = Trailer(offset, len(index), sha256(index).digest(), header.shape)
     return Reader(read_at, size, kind, trailer, index, at - offset)
 
