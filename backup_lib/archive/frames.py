@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import zstandard
 
+from backup_lib.archive.limits import Tally
 from backup_lib.archive.trailer import ReadAt
 from backup_lib.errors import DamageError
 
@@ -109,17 +110,19 @@ def _with_content(read_at: ReadAt, size: int, at: int, head: bytes) -> Frame | N
     return Frame(magic, at, end + _CHECKSUM * told.has_checksum, content)
 
 
-def misfit(read_at: ReadAt, size: int, count: Callable[[int], None]) -> str:
+def misfit(read_at: ReadAt, size: int, tally: Tally) -> str:
     """Tell what is wrong with how the frames of a file of any maker follow one another, or "".
 
-    `count` is told how many bytes had to be unpacked for that, as it goes.
+    Raises `DamageError` where one that does not state its size cannot be unpacked, `RestoreError` where all
+    that takes more than the `tally` allows.
     """
     table = _SeekTable.at_end(read_at, size)
     at = 0
     for frame in frames(read_at, size):
+        tally.time()
         if frame.end > size:
             return "its last frame is cut off"
-        if table and not table.takes(frame, _content(read_at, frame, count)):
+        if table and not table.takes(frame, _content(read_at, frame, tally)):
             return _MISFIT
         at = frame.end
     if at < size:
@@ -127,7 +130,7 @@ def misfit(read_at: ReadAt, size: int, count: Callable[[int], None]) -> str:
     return _MISFIT if table and not table.is_done() else ""
 
 
-def _content(read_at: ReadAt, frame: Frame, count: Callable[[int], None]) -> int:
+def _content(read_at: ReadAt, frame: Frame, tally: Tally) -> int:
     """Return how many bytes a frame decompresses to; raises `DamageError`."""
     if frame.content is not None:
         return frame.content
@@ -135,7 +138,8 @@ def _content(read_at: ReadAt, frame: Frame, count: Callable[[int], None]) -> int
     try:
         with zstandard.ZstdDecompressor().stream_reader(io.BufferedReader(_Span(read_at, frame))) as reader:
             while piece := reader.read(_COUNTED):
-                count(len(piece))
+                tally.stream(len(piece))
+                tally.time()
                 total += len(piece)
     except zstandard.ZstdError as error:
         raise DamageError(f"its compressed data is damaged ({error})") from error

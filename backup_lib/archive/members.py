@@ -94,7 +94,7 @@ class TarReader:
             self.count_name(len(member.name) + len(member.link))
             extended.forget()
             yield member
-        if extended.met:
+        if extended.found:
             raise DamageError("the tar stream ends after an extended header")
 
     def content(self, most: int = 1 << 20) -> Iterator[bytes | Hole]:
@@ -213,8 +213,10 @@ class TarReader:
 class _Extended:
     """What extended headers say of the next member."""
 
-    met: set[bytes] = field(default_factory=set)
-    """The types of those since the member before, in lower case: Solaris writes X for x."""
+    found: bool = False
+    """Whether there were any since the member before."""
+    has_pax: bool = False
+    """Whether one of them was of pax."""
     always: dict[bytes, bytes] = field(default_factory=dict)
     """What a global header says of all members that follow."""
     long: dict[bytes, bytes] = field(default_factory=dict)
@@ -223,14 +225,15 @@ class _Extended:
     sparse: Told = field(default_factory=Told)
 
     def meet(self, kind: bytes) -> None:
-        """Note that there is one; raises `DamageError` for a second one of its type before one member."""
+        """Note that there is one; raises `DamageError` for a second one of pax before one member."""
         if kind == b"g":
             return
-        if kind.lower() in self.met:
+        if kind in _PAX and self.has_pax:
             raise DamageError(
                 "several extended headers stand before one member: each reader takes them otherwise"
             )
-        self.met.add(kind.lower())
+        self.found = True
+        self.has_pax = self.has_pax or kind in _PAX
 
     def take(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take the records of a pax header: no more are held than are heeded, however many there are."""
@@ -257,8 +260,9 @@ class _Extended:
 
     def forget(self) -> None:
         """Make ready for the next member."""
-        if self.met:
-            self.met, self.long, self.pax, self.sparse = set(), {}, {}, Told()
+        if self.found:
+            self.found = self.has_pax = False
+            self.long, self.pax, self.sparse = {}, {}, Told()
 
 
 def members_in(data: bytes | bytearray | memoryview) -> Iterator[tuple[Member, memoryview]]:
@@ -302,7 +306,8 @@ def _is_as_written(records: bytes, member: Member) -> bool:
 
 _BLANK = sum(b"        ")
 _LONG = {b"L": b"path", b"K": b"linkpath"}
-_EXTENDED = {b"x", b"X", b"g", *_LONG}
+_PAX = {b"x", b"X"}
+_EXTENDED = {*_PAX, b"g", *_LONG}
 """Types of headers that speak of the next member: of pax, of Solaris before pax, for all, of GNU tar."""
 _HEEDED = {b"path", b"linkpath", b"size", b"mtime"}
 """The pax records that are heeded, besides those about sparse files."""
@@ -313,7 +318,7 @@ _WITHOUT_CONTENT = {b"1", b"2", b"3", b"4", b"5", b"6"}
 def _member(record: bytes, extended: _Extended, of_any: bool) -> Member:
     """Return the member of a header, of any maker or else of ours."""
     _check(record)
-    heeded = extended.heeded() if extended.met or extended.always else {}
+    heeded = extended.heeded() if extended.found or extended.always else {}
     letter = record[156:157]
     name = record[:100].split(b"\0", 1)[0]
     if record[257:263] == b"ustar\0" and record[345]:

@@ -128,7 +128,7 @@ def check_frames(path: Path, unlimited: bool = False) -> None:
     with open_for_reading(path) as (read_at, size):
         wrong = ""
         if format_of(read_at(0, 4)) == "zst":
-            wrong = misfit(read_at, size, Tally(size, unlimited).stream)
+            wrong = misfit(read_at, size, Tally(size, unlimited))
     if wrong:
         raise DamageError(wrong)
 

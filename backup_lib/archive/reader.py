@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from backup_lib.archive.formats import FORMATS, BlockFormat, format_of
@@ -16,7 +17,7 @@ from backup_lib.archive.members import members_in
 from backup_lib.archive.names import LONGEST_NAME
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, plain_stamp
-from backup_lib.archive.trailer import VERSION, ReadAt, Trailer
+from backup_lib.archive.trailer import VERSION, ReadAt, Trailer, most_parts
 from backup_lib.errors import DamageError, named, printable
 from backup_lib.model import Description, Entry, Format, Header, Summary
 
@@ -332,10 +333,11 @@ def open_remains(read_at: ReadAt, size: int) -> Reader | None:
 
 def _reader_of_remains(read_at: ReadAt, size: int, kind: Format, at: int, index: bytes) -> Reader:
     """Return a reader by an index that begins at byte `at`; raises `DamageError`."""
-    header, *others = read_records(index)
+    records = read_records(index)
+    header = next(records)
     if not isinstance(header, Header) or not 0 < header.shape <= VERSION:
         raise DamageError("it has no header, or is of a later version")
-    offset = sum(record.length for record in others if isinstance(record, PackedBlock))
+    offset = sum(record.length for record in records if isinstance(record, PackedBlock))
     trailer = Trailer(offset, len(index), sha256(index).digest(), header.shape)
     return Reader(read_at, size, kind, trailer, index, at - offset)
 
@@ -344,7 +346,7 @@ def _indexes(read_at: ReadAt, size: int, form: BlockFormat) -> Iterator[tuple[in
     """Yield every index that is found by stepping through a file, and where it begins."""
     at = 0
     pieces: list[bytes] = []
-    for part in form.parts(read_at, size):
+    for part in islice(form.parts(read_at, size), most_parts(size)):
         if part.kind == "index":
             at = at if pieces else part.at
             pieces.append(read_at(*part.carried))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["MAGIC", "TRAILER_LENGTH", "VERSION", "Part", "ReadAt", "Trailer", "next_match"]
+__all__ = ["MAGIC", "TRAILER_LENGTH", "VERSION", "Part", "ReadAt", "Trailer", "most_parts", "next_match"]
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes of the archive from an offset on, of a length; fewer at its end."""
@@ -16,8 +16,10 @@ ReadAt = Callable[[int, int], bytes]
 _LAYOUT = struct.Struct("<4sIQQ32s")
 MAGIC = b"RBKP"
 VERSION = 2
-"""The version of the format that is written. In version 1, a `.tar.gz` has its index in larger parts,
-and a `.tar.zst` has no mark."""
+"""The version of the format that is written.
+
+In version 1, a `.tar.gz` has its index in larger parts; a `.tar.zst` has no mark, and a seek table of blocks.
+"""
 
 TRAILER_LENGTH = _LAYOUT.size
 _STRETCH = 1 << 20
@@ -60,6 +62,11 @@ class Part(NamedTuple):
     """Where the next one begins; beyond the end of the file where this one is cut off."""
     carried: tuple[int, int] = (0, 0)
     """Where what an index part or a trailer carries begins, and its bytes."""
+
+
+def most_parts(size: int) -> int:
+    """Return how many members or frames of a file of `size` bytes are looked at: bombs have more."""
+    return 20_000 + size // 512
 
 
 def next_match(read_at: ReadAt, at: int, pattern: re.Pattern[bytes], length: int) -> int | None:

@@ -12,6 +12,7 @@ import re
 import struct
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal
 
 import zstandard
@@ -29,7 +30,7 @@ from backup_lib.archive.frames import (
 )
 from backup_lib.archive.index import START, begins_index
 from backup_lib.archive.trailer import MAGIC as OURS
-from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Trailer, next_match
+from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Trailer, most_parts, next_match
 from backup_lib.errors import DamageError
 from backup_lib.model import Level
 
@@ -102,15 +103,20 @@ def mark(version: int) -> bytes:
 
 
 def tail(trailer: Trailer, index: bytes, lengths: list[tuple[int, int]]) -> Iterator[bytes]:
-    """Yield what follows the blocks: the index, the trailer, and the seek table over `lengths`.
+    """Yield what follows the blocks: the index, the trailer, and the seek table over all of that.
 
     `lengths` holds the compressed and decompressed bytes of each block.
     """
-    yield SKIPPABLE.pack(_INDEX_MAGIC, len(index)) + index
-    yield SKIPPABLE.pack(_INDEX_MAGIC, TRAILER_LENGTH) + trailer.to_bytes()
-    entries = b"".join(SEEK_ENTRY.pack(*pair) for pair in lengths)
-    foot = SEEK_FOOT.pack(len(lengths), 0, SEEK_FOOT_MAGIC)
+    carriers = [_skippable(index), _skippable(trailer.to_bytes())]
+    yield from carriers
+    others = [(len(carrier), 0) for carrier in carriers] if trailer.version > 1 else []
+    entries = b"".join(SEEK_ENTRY.pack(*pair) for pair in lengths + others)
+    foot = SEEK_FOOT.pack(len(lengths + others), 0, SEEK_FOOT_MAGIC)
     yield SKIPPABLE.pack(SEEK_MAGIC, len(entries) + len(foot)) + entries + foot
+
+
+def _skippable(content: bytes) -> bytes:
+    return SKIPPABLE.pack(_INDEX_MAGIC, len(content)) + content
 
 
 def find_trailer(read_at: ReadAt, size: int) -> Trailer | None:
@@ -137,7 +143,8 @@ def payload(read_at: ReadAt, trailer: Trailer) -> Iterator[bytes]:
 
 def is_ours(read_at: ReadAt, size: int) -> bool:
     """Whether a file has a mark, an index or a trailer among its frames, be it cut off."""
-    return any(_kind(read_at, frame) in ("mark", "index", "trailer") for frame in frames(read_at, size))
+    looked_at = islice(frames(read_at, size), most_parts(size))
+    return any(_kind(read_at, frame) in ("mark", "index", "trailer") for frame in looked_at)
 
 
 def parts(read_at: ReadAt, size: int) -> Iterator[Part]:

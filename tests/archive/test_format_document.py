@@ -77,9 +77,9 @@ class Archive:
 
     @staticmethod
     def _before_seek_table(end: bytes) -> bytes:
-        blocks, flags, magic = struct.unpack("<IBI", end[-9:])
+        entries, flags, magic = struct.unpack("<IBI", end[-9:])
         assert (flags, magic) == (0, 0x8F92EAB1)
-        stop = len(end) - 17 - 8 * blocks
+        stop = len(end) - 17 - 8 * entries
         return end[stop - 56 : stop]
 
     def _members(self) -> Iterator[bytes]:
@@ -420,13 +420,16 @@ def _mark(sources: list[Any]) -> bytes:
 
 
 def test_the_seek_table(archive: Archive) -> None:
-    """The seek table of a zstd archive has every block."""
+    """The seek table of a zstd archive has every frame before it."""
     if archive.is_gzip:
         pytest.skip("gzip has none")
-    start = len(archive.data) - 17 - 8 * len(archive.blocks)
-    assert struct.unpack_from("<II", archive.data, start) == (0x184D2A5E, 9 + 8 * len(archive.blocks))
-    pairs = struct.iter_unpack("<II", archive.data[start + 8 : -9])
-    assert list(pairs) == [(block[0], block[1]) for block in archive.blocks]
+    count = len(archive.blocks) + 2
+    start = len(archive.data) - 17 - 8 * count
+    assert struct.unpack_from("<II", archive.data, start) == (0x184D2A5E, 9 + 8 * count)
+    pairs = list(struct.iter_unpack("<II", archive.data[start + 8 : -9]))
+    assert pairs[:-2] == [(block[0], block[1]) for block in archive.blocks]
+    assert pairs[-2:] == [(start - 64 - archive.offset, 0), (64, 0)]
+    assert sum(length for length, _ in pairs) == start
 
 
 OLD = [path for path in sorted(DATA.rglob("*.tar.*")) if not path.is_symlink()]

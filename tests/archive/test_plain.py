@@ -461,11 +461,6 @@ AMBIGUOUS = {
         pax(b"path", b"two"),
         member("f"),
     ],
-    "two long names": [
-        member("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"one\0"),
-        member("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"two\0"),
-        member("f"),
-    ],
 }
 
 
