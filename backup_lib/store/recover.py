@@ -85,7 +85,7 @@ def _finish_removal(store: Path, archive: str, describe: Describe) -> list[str]:
 
 
 def _manifest_in(folder: Path) -> Facts | None:
-    """Return what a manifest of ours says; raises `OSError` where that cannot be read: it may name what goes."""
+    """Return what a manifest of ours says; raises `OSError` if it cannot be read: it may name what goes."""
     with suppress(FileNotFoundError):
         if stat.S_ISREG(os.lstat(folder / MANIFEST).st_mode):
             return facts_at(folder / MANIFEST)
