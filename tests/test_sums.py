@@ -357,6 +357,31 @@ def test_sums_that_cannot_be_read_fail_no_proof(
     assert (store / "SHA256SUMS").stat().st_ino == wanted
 
 
+def test_a_manifest_that_cannot_be_read_just_now_is_not_left_behind(
+    store: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its archive is gone: clean says why it is not done, and the next run is, without help."""
+    made(run, "--version", "1.0.0")
+    kept = made(run, "--version", "2.0.0")
+    manifest = store / "v1.0.0" / "MANIFEST.txt"
+    real = os.open
+
+    def failing(name: Any, flags: int, *more: Any, **named: Any) -> int:
+        if os.fspath(name) == str(manifest) and not list(manifest.parent.glob("*Z.tar.gz")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), name)
+        return real(name, flags, *more, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", failing)
+        outcome = run("clean", "--keep", "1")
+    assert outcome.code == 1
+    assert "removing backups failed: Input/output error" in outcome.err
+    assert by_stock_tools(store) == sound(kept)
+    assert run("clean", "--keep", "1").code == 0
+    assert not manifest.parent.exists()
+    assert run("verify", "--all").code == 0
+
+
 def test_a_full_disk_can_be_cleaned(store: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no room for shorter sums, all of them go; once there is, they are back."""
     made(run, "--version", "1.0.0")

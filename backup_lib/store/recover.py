@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +23,7 @@ from backup_lib.store.layout import (
     partial_of,
 )
 from backup_lib.store.ledger import Ledger, Record
-from backup_lib.store.listing import Folder, folders, read_facts, scan
+from backup_lib.store.listing import Folder, facts_at, folders, read_facts
 from backup_lib.store.manifest import Facts
 from backup_lib.store.publish import point_latest, publication
 from backup_lib.store.theirs import Describe, is_as_published, is_our_manifest, move_aside, sha256_of
@@ -73,18 +74,25 @@ def _finish_removal(store: Path, archive: str, describe: Describe) -> list[str]:
     folder, asides = (store / archive).parent, []
     if folder != store and _is_in_place(store, archive):
         book = ledger.read(store)
-        held = scan(folder, f"{folder.name}/")
-        if held.named() == archive:
+        facts = _manifest_in(folder)
+        if facts and f"{folder.name}/{facts.archive}" == archive:
             if is_our_manifest(folder, book, describe):
                 _unlink(folder / MANIFEST)
                 filesystem.sync_folder(folder)
             else:
-                version = held.facts.version if held.facts else None
-                asides.append(move_aside(store, f"{folder.name}/{MANIFEST}", version))
+                asides.append(move_aside(store, f"{folder.name}/{MANIFEST}", facts.version))
         _tidy(folder, book)
         filesystem.sync_folder(store)
     ledger.append(store, Record(time=now(), act="removed", archive=archive))
     return asides
+
+
+def _manifest_in(folder: Path) -> Facts | None:
+    """Return what a manifest of ours says; raises `OSError` if it cannot be read: it may name what goes."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISREG(os.lstat(folder / MANIFEST).st_mode):
+            return facts_at(folder / MANIFEST)
+    return None
 
 
 def _unlink(path: Path) -> None:
