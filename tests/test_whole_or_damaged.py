@@ -138,9 +138,8 @@ def _swapped(whole: Whole) -> Damages:
 
 
 def _flipped(data: bytes) -> Iterator[bytes]:
-    for at in {*range(0, len(data), len(data) // 4 + 1), len(data) - 1}:
-        for change in (0x01, 0xFF):
-            yield data[:at] + bytes([data[at] ^ change]) + data[at + 1 :]
+    for number, at in enumerate([*range(0, len(data) - 1, len(data) // 4 + 1), len(data) - 1]):
+        yield data[:at] + bytes([data[at] ^ (0x01, 0xFF)[number % 2]]) + data[at + 1 :]
 
 
 def _without_trailer(whole: Whole) -> Damages:
