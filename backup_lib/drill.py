@@ -55,7 +55,7 @@ def _differences(reader: Reader, scratch: Path, advance: Advance) -> list[tuple[
     with _scratch_folder(scratch) as folder:
         target = Target(folder, merge=False)
         extract(reader, placement, target, advance)
-        top = os.fsencode(reader.header.project)
+        top = reader.header.project.encode()
         return [
             (entry.path, what)
             for entry in reader.entries()

@@ -41,6 +41,7 @@ from backup_lib.safety import back_up_for_safety, held_by, would_be_held
 from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
+from backup_lib.text import as_file_name
 from backup_lib.workplace import Workplace
 
 __all__ = ["Overwrite", "Request", "Restored", "parse_overwrite", "restore"]
@@ -321,7 +322,7 @@ def _take_out_of(job: _Job, reader: Reader | None, console: Console) -> _Taken:
 
 
 def _indexed(job: _Job, reader: Reader) -> _Plan:
-    wish = replace(job.wish, parts=_parts_in(job.request.paths, reader.header.project))
+    wish = replace(job.wish, parts=_parts_in(job.request.paths, as_file_name(reader.header.project)))
     placement = place(reader, wish)
 
     def write(target: Target, advance: Advance) -> None:

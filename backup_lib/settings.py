@@ -16,6 +16,7 @@ from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
 from backup_lib.errors import SettingsError
 from backup_lib.model import Format, Level
+from backup_lib.text import as_local
 
 __all__ = [
     "DEFAULTS",
@@ -164,6 +165,7 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
     given = {
         name: value for source in (configured, flags) for name, value in source.items() if value is not None
     }
+    given = {name: _as_local(value) for name, value in given.items()}
     for name in _LISTS:
         if isinstance(text := given.get(name), str):
             given[name] = [part.strip() for part in text.split(",") if part.strip()]
@@ -181,6 +183,15 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
         reason, _, place = str(error).partition(" - at `$.")
         name = place.rstrip("`") or "?"
         raise SettingsError(f"setting backup.{name}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _as_local(value: object) -> object:
+    """Return a value with all text in it as the names of files and commands are here."""
+    if isinstance(value, str):
+        return as_local(value)
+    if isinstance(value, Mapping):
+        return {name: _as_local(each) for name, each in value.items()}
+    return list(map(_as_local, value)) if isinstance(value, list | tuple) else value
 
 
 def _called(name: str, flags: Mapping[str, object]) -> str:

@@ -36,6 +36,7 @@ from backup_lib.store.layout import SUMS
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.tag import is_tag_of
+from backup_lib.text import as_text
 from backup_lib.workplace import Workplace
 
 __all__ = ["TakenBack", "Undone", "undo_release"]
@@ -160,7 +161,7 @@ def _edit(case: _Case) -> Edit | None:
             f"the release is noted in {printable(other[-1])}, "
             f"but backup.changelog is {printable(changelog)}; set that back first"
         )
-    noted = [Noted(_inserted(note), note.archive.rpartition("/")[2]) for note in notes]
+    noted = [Noted(_inserted(note), as_text(note.archive.rpartition("/")[2])) for note in notes]
     return plan_removal(case.place.changelog, noted, _began(case))
 
 

@@ -12,6 +12,7 @@ import semver
 
 from backup_lib.errors import SettingsError, printable
 from backup_lib.model import Format
+from backup_lib.text import as_file_name, as_text
 
 __all__ = [
     "GITIGNORE",
@@ -160,14 +161,14 @@ def _named(project: str, version: str, last: str, format: Format) -> str:
     if not _is_project(project):
         advice = "choose a name with the setting backup.project"
         raise SettingsError(f"the project name {printable(project)!r} cannot stand in a file name; {advice}")
-    name = f"{project}_{version_folder(version)}_{last}.tar.{format}"
+    name = as_file_name(f"{project}_{version_folder(version)}_{last}.tar.{format}")
     if len(os.fsencode(name)) > _NAME_LIMIT:
         raise SettingsError(f"the name of the backup is longer than {_NAME_LIMIT} bytes: {name}")
     return name
 
 
 def _parts(pattern: re.Pattern[str], name: str) -> dict[str, str]:
-    match = pattern.fullmatch(name)
+    match = pattern.fullmatch(as_text(name))
     if match is None or not is_version(match["version"]) or not _is_project(match["project"]):
         return {}
     return {key: value for key, value in match.groupdict().items() if key != "format"}
