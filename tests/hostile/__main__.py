@@ -8,24 +8,21 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import product
 from multiprocessing import get_context
-from pathlib import Path
 from random import Random
 
 from .bench import VERBS, Case, judged
 from .sabotage import SABOTAGES, Sabotage
-from .scene import Scene, make_template
+from .scene import Scene, template
 from .stores import MUTATIONS
 
-_SHORT = 150
+_SHORT = 120
 """Cases of the short form."""
 _HURRY = 5.0
 """Seconds without any work after which a sabotaged run hangs."""
@@ -48,17 +45,6 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-@contextmanager
-def _template() -> Iterator[Scene]:
-    """Yield the scene that cases begin with, in memory where it can be."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=memory))
-    try:
-        yield make_template(folder / "template")
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _cases(options: argparse.Namespace) -> list[Case]:
     """Return the cases that are asked for, in a mixed order: so a long run soon has seen some of each."""
     cases = [Case(*each) for each in product(MUTATIONS, VERBS, (False, True))]
@@ -68,33 +54,53 @@ def _cases(options: argparse.Namespace) -> list[Case]:
     return cases[:_SHORT] if options.short else cases
 
 
-def _face(case: Case, template: Scene) -> tuple[Case, list[str]]:
-    return case, judged(case, template, template.folder.with_name(f"room-{os.getpid()}"))
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What came of a case."""
+
+    case: Case
+    flaws: list[str]
+    seconds: float
 
 
-def _try(cases: Sequence[Case], template: Scene, processes: int) -> int:
+def _face(case: Case, begin: Scene) -> _Verdict:
+    began = time.monotonic()
+    flaws = judged(case, begin, begin.folder.with_name(f"room-{os.getpid()}"))
+    return _Verdict(case, flaws, time.monotonic() - began)
+
+
+def _try(cases: Sequence[Case], begin: Scene, processes: int) -> int:
     """Face all cases; return how many broke a promise."""
-    broken, began = 0, time.monotonic()
+    verdicts: list[_Verdict] = []
+    began = time.monotonic()
     with ProcessPoolExecutor(processes, get_context("fork")) as pool:
-        waiting = [pool.submit(_face, case, template) for case in cases]
-        for done, each in enumerate(as_completed(waiting), 1):
-            case, flaws = each.result()
-            broken += bool(flaws)
-            for line in (f"{case}", *(f"  {flaw}" for flaw in flaws)) if flaws else ():
+        waiting = [pool.submit(_face, case, begin) for case in cases]
+        for each in as_completed(waiting):
+            if error := each.exception():  # of the bench itself
+                pool.shutdown(cancel_futures=True)
+                raise error
+            verdict = each.result()
+            verdicts.append(verdict)
+            for line in (
+                (f"{verdict.case}", *(f"  {flaw}" for flaw in verdict.flaws)) if verdict.flaws else ()
+            ):
                 _say(line)
-            if done % 500 == 0:
-                _say(f"{done} of {len(cases)} in {time.monotonic() - began:.0f} s, {broken} broken")
+            if len(verdicts) % 500 == 0:
+                _say(f"{len(verdicts)} of {len(cases)} in {time.monotonic() - began:.0f} s")
+    broken = sum(bool(verdict.flaws) for verdict in verdicts)
     mutations = len({case.mutation for case in cases})
     _say(f"{len(cases)} runs on {mutations} mutations in {time.monotonic() - began:.0f} s, {broken} broken")
+    slowest = max(verdicts, key=lambda verdict: verdict.seconds)
+    _say(f"the longest: {slowest.seconds:.1f} s, {slowest.case}")
     return broken
 
 
-def _is_found(name: str, sabotage: Sabotage, template: Scene) -> bool:
+def _is_found(name: str, sabotage: Sabotage, begin: Scene) -> bool:
     """Report whether the bench notices that a wall is missing, and finds nothing where it stands."""
-    room = template.folder.with_name("room")
-    sound = judged(sabotage.case, template, room)
+    room = begin.folder.with_name("room")
+    sound = judged(sabotage.case, begin, room)
     with sabotage.done():
-        flaws = judged(sabotage.case, template, room, _HURRY)
+        flaws = judged(sabotage.case, begin, room, _HURRY)
     found = [flaw for flaw in flaws if flaw.startswith(f"{sabotage.flaw}: ")]
     for line in (f"{name} ({sabotage.what}): {found[0] if found else 'not found'}", *sound):
         _say(line)
@@ -104,12 +110,12 @@ def _is_found(name: str, sabotage: Sabotage, template: Scene) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what is asked for; return the exit code."""
     options = _parse(arguments)
-    with _template() as template:
+    with template() as begin:
         if options.sabotage:
             chosen = [name for name in SABOTAGES if options.sabotage in (name, "all")]
-            missed = [name for name in chosen if not _is_found(name, SABOTAGES[name], template)]
+            missed = [name for name in chosen if not _is_found(name, SABOTAGES[name], begin)]
             return int(bool(missed))
-        return int(_try(_cases(options), template, options.processes) > 0)
+        return int(_try(_cases(options), begin, options.processes) > 0)
 
 
 if __name__ == "__main__":

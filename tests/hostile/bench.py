@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,16 +115,15 @@ class _Run:
 def judged(case: Case, template: Scene, room: Path, patience: float = PATIENCE) -> list[str]:
     """Face one case in a copy of the template; return what it broke, each as ``KIND: what``."""
     verb = VERBS[case.verb]
-    with template.copied(room) as scene:
+    with template.copied(room) as scene, ExitStack() as held:
         ours = {path: each for path, each in taken(scene.store).items() if not _is_foreign(path)}
-        held = MUTATIONS[case.mutation](Stage(scene))
+        MUTATIONS[case.mutation](Stage(scene, held))
         but = (scene.store,)
         store = Path(os.path.realpath(scene.store))
         before, around = taken(store), taken(scene.folder, but)
         arguments = (*verb.arguments, *(("--json",) if case.as_json else ()))
         ended = on_terminal(scene.project, arguments, scene.environment, patience)
         run = _Run(verb, case.as_json, ours, before, taken(store), around, taken(scene.folder, but), ended)
-        del held
     return [*_written_outside(run), *_noted(run), *_lost(run), *_left(run), *_told(run), *_ended(run)]
 
 

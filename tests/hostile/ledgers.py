@@ -260,7 +260,7 @@ LEDGERS: dict[str, Mutation] = {
     "in UTF-16": _rewritten(lambda lines: [b"".join(lines).decode().encode("utf-16")]),
     "with a mark of byte order": _rewritten(lambda lines: [b"\xef\xbb\xbf", *lines]),
     "a list": _rewritten(lambda lines: [b"[", b",".join(lines), b"]"]),
-    "nothing but line ends": _rewritten(lambda lines: [b"\n" * 1_000_000]),
+    "nothing but line ends": _rewritten(lambda lines: [b"\n" * 200_000]),
     "lines of other JSON": _appended(
         b"null", b"[]", b"{}", b"0", b'""', b"true", _HALF, b"NaN", b"-Infinity", b"{", b"}"
     ),

@@ -49,10 +49,10 @@ def _decode_carelessly(decoder: object, line: bytes) -> Record | None:
 
 SABOTAGES = {
     "any-file": Sabotage(
-        "a lock that is a link to a file outside is written to",
+        "a lock that is a link is followed, and a file made outside",
         "backup_lib.store.lock.open_regular",
         _open_anything,
-        Case(".lock is a link to a file outside", "backup", False),
+        Case(".lock is a link to nothing outside", "backup", False),
         "outside",
     ),
     "any-name": Sabotage(
@@ -64,9 +64,9 @@ SABOTAGES = {
     ),
     "any-ledger": Sabotage(
         "what the ledger calls published is removed, though it was not made here",
-        "backup_lib.store.local.LocalStore.is_as_published",
-        lambda store, backup: True,
-        Case("ledger: theirs said to be ours", "clean", False),
+        "backup_lib.undo._refuse_changed",
+        lambda backup, record: None,
+        Case("ledger: theirs said to be of this release", "undo", False),
         "lost",
     ),
     "no-aside": Sabotage(
@@ -86,8 +86,8 @@ SABOTAGES = {
     "raw-json": Sabotage(
         "names stand in JSON as they are",
         "backup_lib.report.printable",
-        lambda text: str(text),
-        Case("name: names that are no UTF-8", "clean", True),
+        lambda text: text if isinstance(text, str) else os.fsdecode(text),
+        Case("name: a version with a line of its own", "verify all", True),
         "raw",
     ),
     "careless": Sabotage(

@@ -8,9 +8,10 @@ import os
 import shutil
 import subprocess
 import tarfile
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from backup_lib import clock
 
 from .terminal import on_terminal
 
-__all__ = ["FOREIGN", "RELEASED", "Scene", "Stage", "make_template"]
+__all__ = ["FOREIGN", "RELEASED", "Scene", "Stage", "template"]
 
 RELEASED = "1.1.0"
 """The version that mutations are about: released, then backed up once more."""
@@ -104,6 +105,8 @@ class Stage:
     """A scene that a mutation may change, and what it has to know of it."""
 
     scene: Scene
+    held: ExitStack
+    """What lives as long as the command runs."""
 
     @property
     def store(self) -> Path:
@@ -158,7 +161,18 @@ class Stage:
             file.write(b"".join(text + b"\n" for text in texts))
 
 
-def make_template(folder: Path) -> Scene:
+@contextmanager
+def template() -> Iterator[Scene]:
+    """Yield the scene that all cases begin with, in memory where it can be, with room beside it."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    folder = Path(tempfile.mkdtemp(prefix="hostile-", dir=memory))
+    try:
+        yield _made(folder / "template")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made(folder: Path) -> Scene:
     """Make the scene.
 
     Releases of two versions, one with a later archive; backups of a pre-release and of no release; daily ones

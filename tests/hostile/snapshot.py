@@ -55,10 +55,13 @@ Snapshot = dict[bytes, Thing]
 
 
 def taken(folder: Path, but: tuple[Path, ...] = ()) -> Snapshot:
-    """Return every name below a folder by its path from there, but for some folders and all below them."""
+    """Return every name below a folder by its path from there, but for some folders and all below them.
+
+    Nothing where the folder itself is not there.
+    """
     top, left_out = os.fsencode(folder), {os.fsencode(each) for each in but}
     found: Snapshot = {}
-    waiting = [top]
+    waiting = [top] if folder.is_dir() else []
     while waiting:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:

@@ -1,6 +1,6 @@
 """Mutations of a store: what a bug, a bad disk, another program or an attacker may have left there.
 
-Each changes the store of a `Stage`, and returns what has to live as long as the command runs.
+Each changes the store of a `Stage`, which also holds what has to live as long as the command runs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from .ledgers import LEDGERS
 from .scene import RELEASED, Stage
@@ -217,6 +217,7 @@ def _archive_has_another_name_outside(stage: Stage) -> None:
 def _store_is_a_link(to: str) -> Mutation:
     def mutate(stage: Stage) -> None:
         shutil.move(stage.store, stage.scene.folder / "moved")
+        (stage.outside / "bare").mkdir()
         stage.store.symlink_to(stage.outside / to)
 
     return mutate
@@ -263,7 +264,8 @@ _LINKS: dict[str, Mutation] = {
     "the version is a link to another": _version_is_a_link_to_another,
     "the archive is a link outside": _archive_is_a_link_to_itself_outside,
     "the archive has another name outside": _archive_has_another_name_outside,
-    "the store is a link to an empty folder": _store_is_a_link("new"),
+    "the store is a link to nothing": _store_is_a_link("new"),
+    "the store is a link to an empty folder": _store_is_a_link("bare"),
     "the store is a link to a folder of others": _store_is_a_link("folder"),
     "links of others to the newest": _latest_of_others,
     "archives beyond the calendar": _all_archives(_old_and_new),
@@ -278,12 +280,11 @@ _LINKS: dict[str, Mutation] = {
 def _held_lock(note: bytes) -> Mutation:
     """Return what holds the store, and says other things about it."""
 
-    def mutate(stage: Stage) -> IO[bytes]:
-        file = (stage.store / ".lock").open("w+b")
+    def mutate(stage: Stage) -> None:
+        file = stage.held.enter_context((stage.store / ".lock").open("w+b"))
         file.write(note)
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return file
 
     return mutate
 

@@ -14,7 +14,9 @@ __all__ = ["STEERING", "THINGS", "emptied", "put"]
 
 STEERING = b"\x1b]0;owned\x07\x1b[31m\x9b\xc2\x9bm\xe2\x80\xae\xe2\x81\xa7\r\nforged\xff"
 """Escapes of both sets, overrides of the writing direction, a line of its own, broken UTF-8."""
-_GIGABYTE = 1 << 30
+_SPARSE = 1 << 30
+_SPARSE_ARCHIVE = 1 << 24
+"""Bytes of an archive, which has to be read to its end."""
 
 Thing = Callable[[Path, Path], object]
 """Makes something at a free path; the second is the folder outside."""
@@ -58,7 +60,7 @@ def _device(path: Path, outside: Path) -> None:
 
 def _sparse(path: Path, outside: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(_GIGABYTE)
+        file.truncate(_SPARSE_ARCHIVE if ".tar." in path.name else _SPARSE)
 
 
 THINGS: dict[str, Thing] = {
@@ -78,7 +80,7 @@ THINGS: dict[str, Thing] = {
     "a link to itself": lambda path, outside: path.symlink_to(path.name),
     "a hard link to a file outside": lambda path, outside: os.link(outside / "secret", path),
     "a hard link to an archive outside": lambda path, outside: os.link(outside / "folder/ours.tar.gz", path),
-    "a sparse gigabyte": _sparse,
+    "a sparse file": _sparse,
     "noise": lambda path, outside: path.write_bytes(Random(1).randbytes(100_000)),
     "zeros": lambda path, outside: path.write_bytes(bytes(100_000)),
     "a line of 2 MiB": lambda path, outside: path.write_bytes(b"x" * (2 << 20) + b"\n"),
