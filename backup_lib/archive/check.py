@@ -9,7 +9,7 @@ from hashlib import sha1, sha256
 from typing import Protocol
 
 from backup_lib.archive.block import LARGE
-from backup_lib.archive.order import is_below, is_plain, keys_of, misplaced
+from backup_lib.archive.order import follows, is_plain, keys_of, misplaced
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, WORTH_PROCESSES, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
@@ -124,8 +124,7 @@ class _Judged:
     def follow(self, first: bytes, last: bytes, last_leaf: bool) -> None:
         """Note that paths follow, in order from the `first` to the `last` one."""
         if self.last is not None:
-            self.is_plain = self.is_plain and self.last < first
-            self.is_plain = self.is_plain and not (self.last_leaf and is_below(first, self.last))
+            self.is_plain = self.is_plain and follows(first, self.last, self.last_leaf)
         self.first = first if self.first is None else self.first
         self.last, self.last_leaf = last, last_leaf
 
@@ -321,7 +320,7 @@ class _Checker:
         found.flaws += [
             Flaw(link.path, f"lost with {printable(link.link)}, its other name") for link in links
         ]
-        if not found.is_plain:
+        if not found.is_plain or found.first:
             found.flaws += [Flaw(path, what) for path, what in misplaced(reader.entries)]
         counts = reader.summary.counts
         if not found.flaws and (found.entries, found.files, found.content) != (

@@ -14,7 +14,7 @@ from typing import Literal
 import deflate
 from isal import isal_zlib
 
-from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Trailer, next_match
+from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Steps, Trailer, parts_left
 from backup_lib.errors import DamageError
 from backup_lib.model import Level
 
@@ -32,6 +32,8 @@ _HEAD = _FIXED.size + _LENGTH.size
 _NOTHING = b"\x03\x00" + bytes(_FOOT.size)  # the empty deflate stream, its CRC-32 and its size
 _STEP = 4096
 """Bytes of a damaged block that are inflated at once, up to where that fails."""
+_MOST_REACH = 16 << 20
+"""Bytes of content that no block of ours has."""
 _PAYLOAD = {1: 65_000, 2: 16_000}
 """Bytes of the index that one empty member carries, by the version of the format.
 
@@ -145,22 +147,11 @@ def is_ours(read_at: ReadAt, size: int) -> bool:
 
 def parts(read_at: ReadAt, size: int) -> Iterator[Part]:
     """Yield the members of what is left of an archive of ours; what is damaged is passed over."""
-    at: int | None = 0
-    while at is not None:
-        part = _part(read_at, size, at)
-        if part is not None and part.end <= size:
-            yield part
-            if _part(read_at, size, part.end):
-                at = part.end
-                continue
-        at = next_match(
-            read_at, at + 1, _STARTS, len(_START)
-        )  # what follows is none: its length may be wrong
+    return parts_left(read_at, size, _STEPS)
 
 
 _START = _FIXED.pack(MAGIC, 8, 4, 0, 0, 255, 0)[:-2]
 """How each member of ours begins, up to the length of its extra field."""
-_STARTS = re.compile(re.escape(_START), re.DOTALL)
 _KINDS: dict[bytes, Literal["index", "trailer"]] = {b"RI": "index", b"RT": "trailer"}
 
 
@@ -181,3 +172,27 @@ def _part(read_at: ReadAt, size: int, at: int) -> Part | None:
     if subfield not in _KINDS or (extra, length) != (_CARRIES - _FIXED.size + carried, _FRAME + carried):
         return None
     return Part(_KINDS[subfield], at, at + length, (at + _CARRIES, carried))
+
+
+def _reach(read_at: ReadAt, size: int, part: Part) -> int | None:
+    """Return where a block ends by its deflate data: the length that it states may be damaged."""
+    inflater = zlib.decompressobj(-15)
+    checksum = count = 0
+    at = part.at + _HEAD
+    while part.kind == "data" and count < _MOST_REACH:
+        piece = read_at(at, _STEP)
+        try:
+            data = inflater.decompress(piece)
+        except zlib.error:
+            return None
+        checksum, count = zlib.crc32(data, checksum), count + len(data)
+        at += len(piece) - len(inflater.unused_data)
+        if inflater.eof:
+            is_whole = read_at(at, _FOOT.size) == _FOOT.pack(checksum, count & 0xFFFFFFFF)
+            return at + _FOOT.size if is_whole else None
+        if at >= size:
+            return size
+    return None
+
+
+_STEPS = Steps(_part, _reach, re.compile(re.escape(_START), re.DOTALL), len(_START))

@@ -246,7 +246,7 @@ def _plainly_found(entries: tuple[Entry, ...], data: bytes | bytearray, top: byt
         path, kind, size, link = entry.path, entry.kind, entry.size, entry.link
         if kind == "hardlink":
             size, link = 0, below + link
-        elif size if kind != "file" else link:
+        elif (size and kind != "file") or (link and kind != "symlink"):
             return None
         start = at + RECORD
         stamp = plain_stamp(bytes(view[at:start]), (below + path if path else top, kind, size, link))

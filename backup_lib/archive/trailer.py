@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-__all__ = ["MAGIC", "TRAILER_LENGTH", "VERSION", "Part", "ReadAt", "Trailer", "most_parts", "next_match"]
+__all__ = [
+    "MAGIC",
+    "TRAILER_LENGTH",
+    "VERSION",
+    "Part",
+    "ReadAt",
+    "Steps",
+    "Trailer",
+    "most_parts",
+    "parts_left",
+]
 
 ReadAt = Callable[[int, int], bytes]
 """Returns the bytes of the archive from an offset on, of a length; fewer at its end."""
@@ -24,6 +34,8 @@ In version 1, a `.tar.gz` has its index in larger parts; a `.tar.zst` has no mar
 TRAILER_LENGTH = _LAYOUT.size
 _STRETCH = 1 << 20
 """Bytes that are searched at once."""
+_MOST_REACHES = 64
+"""How often content is unpacked only to see where it ends: damage is rare, bombs are not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +81,43 @@ def most_parts(size: int) -> int:
     return 20_000 + size // 512
 
 
-def next_match(read_at: ReadAt, at: int, pattern: re.Pattern[bytes], length: int) -> int | None:
-    """Return where `pattern`, which matches `length` bytes, matches next in a file, from byte `at` on."""
-    while len(stretch := read_at(at, _STRETCH)) >= length:
-        if found := pattern.search(stretch):
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """How to get from one member or frame of a format to the next."""
+
+    part: Callable[[ReadAt, int, int], Part | None]
+    """Returns what begins at a byte of a file of so many bytes; None where nothing does."""
+    reach: Callable[[ReadAt, int, Part], int | None]
+    """Returns where a part ends by its content: the end of the file where it is cut off, None where damaged."""
+    start: re.Pattern[bytes]
+    """Matches how each part begins."""
+    length: int
+    """Bytes of such a match."""
+
+
+def parts_left(read_at: ReadAt, size: int, steps: Steps) -> Iterator[Part]:
+    """Yield the members or frames of what is left of an archive of ours; what is damaged is passed over.
+
+    What is whole, or only cut off, is not searched: an archive of ours may lie in there as a file.
+    """
+    at: int | None = 0
+    left = _MOST_REACHES
+    while at is not None and at < size:
+        part = steps.part(read_at, size, at)
+        if part is not None and part.end <= size:
+            yield part
+            if part.end == size or steps.part(read_at, size, part.end):
+                at = part.end
+                continue
+        reach = steps.reach(read_at, size, part) if part and left else None
+        left -= part is not None and left > 0
+        at = _next_match(read_at, at + 1 if reach is None else reach, steps)
+
+
+def _next_match(read_at: ReadAt, at: int, steps: Steps) -> int | None:
+    """Return where the next part seems to begin, from byte `at` on."""
+    while len(stretch := read_at(at, _STRETCH)) >= steps.length:
+        if found := steps.start.search(stretch):
             return at + found.start()
-        at += len(stretch) - length + 1
+        at += len(stretch) - steps.length + 1
     return None

@@ -30,7 +30,7 @@ from backup_lib.archive.frames import (
 )
 from backup_lib.archive.index import START, begins_index
 from backup_lib.archive.trailer import MAGIC as OURS
-from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Trailer, most_parts, next_match
+from backup_lib.archive.trailer import TRAILER_LENGTH, Part, ReadAt, Steps, Trailer, most_parts, parts_left
 from backup_lib.errors import DamageError
 from backup_lib.model import Level
 
@@ -48,6 +48,8 @@ __all__ = [
 
 _WINDOW = 16 << 20
 """Bytes of memory that a damaged frame may ask for: no block has more."""
+_STEP = 1 << 16
+"""Bytes of a frame that are unpacked at once, only to see where it ends."""
 _LEVELS: dict[Level, int] = {"fast": 1, "normal": 3, "small": 12}
 _INDEX_MAGIC = 0x184D2A50
 _MARK = struct.Struct("<II4sI")  # a skippable frame: its magic, its length, OURS, the version of the format
@@ -149,20 +151,32 @@ def is_ours(read_at: ReadAt, size: int) -> bool:
 
 def parts(read_at: ReadAt, size: int) -> Iterator[Part]:
     """Yield the frames of what is left of an archive of ours; what is damaged is passed over."""
-    at: int | None = 0
-    while at is not None:
-        frame = frame_at(read_at, size, at)
-        if frame is not None and frame.end <= size:
-            carried = at + SKIPPABLE.size
-            yield Part(_kind(read_at, frame), at, frame.end, (carried, frame.end - carried))
-            if frame_at(read_at, size, frame.end):
-                at = frame.end
-                continue
-        at = next_match(read_at, at + 1, _STARTS, len(MAGIC))  # what follows is none: its end may be wrong
+    return parts_left(read_at, size, _STEPS)
 
 
-_STARTS = re.compile(b"|".join(map(re.escape, (MAGIC, _INDEX_MAGIC.to_bytes(4, "little")))), re.DOTALL)
-"""How each frame of ours begins, but for the seek table."""
+def _part(read_at: ReadAt, size: int, at: int) -> Part | None:
+    """Return the frame that begins at byte `at`; None where none does."""
+    frame = frame_at(read_at, size, at)
+    if frame is None:
+        return None
+    carried = at + SKIPPABLE.size
+    return Part(_kind(read_at, frame), at, frame.end, (carried, frame.end - carried))
+
+
+def _reach(read_at: ReadAt, size: int, part: Part) -> int | None:
+    """Return where a frame ends whose content is as its checksum says, or is cut off."""
+    if part.kind != "data":
+        return part.end if part.end <= size else None
+    inflater = zstandard.ZstdDecompressor(max_window_size=_WINDOW).decompressobj()
+    at, count = part.at, 0
+    while count < _WINDOW and at < min(part.end, size):
+        piece = read_at(at, min(_STEP, part.end - at))
+        try:
+            count += len(inflater.decompress(piece))
+        except zstandard.ZstdError:
+            return None
+        at += len(piece)
+    return at if at >= min(part.end, size) else None
 
 
 def _kind(read_at: ReadAt, frame: Frame) -> Literal["data", "index", "mark", "trailer", "other"]:
@@ -175,3 +189,8 @@ def _kind(read_at: ReadAt, frame: Frame) -> Literal["data", "index", "mark", "tr
     if start.startswith(OURS):
         return "trailer" if length == TRAILER_LENGTH else "mark"
     return "index" if begins_index(start) else "other"
+
+
+_START = re.compile(b"|".join(map(re.escape, (MAGIC, _INDEX_MAGIC.to_bytes(4, "little")))), re.DOTALL)
+"""How each frame of ours begins, but for the seek table."""
+_STEPS = Steps(_part, _reach, _START, len(MAGIC))

@@ -212,7 +212,29 @@ Blocks = list[tuple[bytes, int, tuple[Entry, ...]]]
 
 
 def forged(blocks: Blocks, gap: bytes = b"", commit: str | None = None, **counts: int) -> bytes:
-    """Return a gzip archive whose digests are right and whose index says what it likes."""
+    """Return a gzip archive whose digests are right and whose index says what it likes.
+
+    The folders that its first entry lies in stand before it.
+    """
+    return forged_as_told(_below_folders(blocks), gap, commit, **counts)
+
+
+def _below_folders(blocks: Blocks) -> Blocks:
+    """Put a block with the folders above the first entry before it."""
+    at = next((at for at, (_, _, entries) in enumerate(blocks) if entries), None)
+    path = b"" if at is None else blocks[at][2][0].path
+    parts = path.split(b"/") if path else []
+    folders = [replace(TOP, path=b"/".join(parts[:depth])) for depth in range(len(parts))]
+    made = replace(SOURCE, kind="directory")
+    data = b"".join(
+        header(b"demo/" + each.path if each.path else b"demo", made, 0, b"") for each in folders
+    )
+    block = (gz.pack(data, "fast"), len(data), tuple(folders))
+    return [*blocks[:at], block, *blocks[at:]] if folders else blocks
+
+
+def forged_as_told(blocks: Blocks, gap: bytes = b"", commit: str | None = None, **counts: int) -> bytes:
+    """Do as `forged`, and add nothing."""
     writer = IndexWriter()
     writer.add(Header("demo", None, "", 0, "gz", "fast", commit))
     for packed, size, entries in blocks:
