@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -427,6 +429,29 @@ def test_a_changelog_of_the_releases_own_making_goes(project: Path, run: Run) ->
 
     assert undo(run).code == 0
     assert not (project / "CHANGELOG.md").exists()
+
+
+@pytest.mark.parametrize("name", ["theirs.tar.gz", "demo_v1.1.0_20200101T000000Z.tar.gz", "MANIFEST.txt"])
+def test_what_the_ledger_only_calls_released_is_not_removed(project: Path, run: Run, name: str) -> None:
+    """Forged lines say that the release made a file of somebody else, its digest and all."""
+    archive = archive_of(run("release", "--json"))
+    theirs = archive.parent / name
+    if name != "MANIFEST.txt":
+        theirs.write_bytes(b"theirs")
+    digest, content = hashlib.sha256(theirs.read_bytes()).hexdigest(), theirs.read_bytes()
+    fields = {
+        "time": "2026-11-22T21:45:00Z",
+        "archive": f"v1.1.0/{name}",
+        "sha256": digest,
+        "version": "1.1.0",
+    }
+    with (archive.parents[1] / "ledger.jsonl").open("a") as file:
+        file.writelines(json.dumps(fields | {"act": act}) + "\n" for act in ("release", "publish"))
+    outcome = undo(run)
+    assert outcome.code in (1, 4), outcome
+    assert len(outcome.err.splitlines()) == 1
+    assert theirs.read_bytes() == content
+    assert archive.exists()
 
 
 def test_an_archive_that_was_damaged_is_not_removed(project: Path, run: Run, earlier: State) -> None:

@@ -228,23 +228,26 @@ def _is_longer(was: Thing, now: Thing) -> bool:
 
 
 def _is_moved_aside(run: _Run, path: bytes, was: Thing) -> bool:
-    for aside, now in run.after.items():
-        match = _ASIDE.fullmatch(aside)
-        if match and match[1] + match[3] == path and was.holds_as(now):
-            return True
-    return False
+    """Report whether a thing, or a folder that it is in, has another name, with ``.theirs`` in it."""
+    return any(was.holds_as(now) for aside, now in run.after.items() if _before_aside(aside) == path)
+
+
+def _before_aside(path: bytes) -> bytes | None:
+    """Return the path that a thing had before it, or its folder, was moved aside; None for others."""
+    parts = path.split(b"/")
+    for at, part in enumerate(parts):
+        if match := _ASIDE.fullmatch(part):
+            return b"/".join((*parts[:at], match[1] + match[3], *parts[at + 1 :]))
+    return None
 
 
 def _left(run: _Run) -> Iterator[str]:
-    """What is new in the store has a name of ours."""
+    """What is new in the store has a name of ours, or was moved aside."""
+    named = (_VERSION, _ARCHIVE, _LATEST, _MANIFEST)
     for path in sorted(run.after.keys() - run.before.keys()):
-        named = (_VERSION, _ARCHIVE, _LATEST, _MANIFEST)
-        if (
-            path not in _OWN
-            and not any(each.fullmatch(path) for each in named)
-            and not _ASIDE.fullmatch(path)
-        ):
-            yield f"left: {path!r} was made in the store"
+        if path in _OWN or any(each.fullmatch(path) for each in named) or _before_aside(path) in run.before:
+            continue
+        yield f"left: {path!r} was made in the store"
 
 
 # --- on the terminal

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from support import ending
 
 from backup_lib.errors import ProjectError
-from backup_lib.project.changelog import noted, noting, only_notes_differ, with_note, without_note
+from backup_lib.project.changelog import Insertion, noted, noting, only_notes_differ, with_note, without_note
 from backup_lib.project.edit import Noted, plan_note, plan_removal
 
 NOTE = b"- Created backup v1.1.0 (a.tar.gz, 12 files)\n"
@@ -425,3 +425,28 @@ def test_a_failed_write_names_the_file(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == KEPT
     assert os.listdir(tmp_path) == ["CHANGELOG.md"]
+
+
+OURS = "- Created backup v1.1.0 (x)"
+THEIRS = f"# Changelog\n\n## [1.1.0] - 2026-11-22\n\n{OURS}\n- A thing\n\n## [1.0.0] - 2026-10-01\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("lines", "replaced"),
+    [
+        ("", ""),
+        ("\n\n", ""),
+        ("- A thing", ""),
+        ("# Changelog", ""),
+        ("## [1.0.0] - 2026-10-01", ""),
+        (f"{OURS}\n- A thing", ""),
+        (f"{OURS}\n{OURS}", ""),
+        (OURS, "- What never stood there"),
+        (OURS, f"{OURS}\n- More"),
+    ],
+)
+def test_takes_out_nothing_that_no_release_puts_in(lines: str, replaced: str) -> None:
+    """The ledger says what was put in, and anybody may have written it: lines of theirs stay."""
+    with pytest.raises(ProjectError, match="what no release puts there"):
+        without_note(THEIRS, Insertion(lines, replaced))
+    assert OURS.encode() not in without_note(THEIRS, Insertion(OURS))

@@ -547,6 +547,35 @@ def test_what_another_script_left_is_listed_as_plain(store: LocalStore) -> None:
     assert os.readlink(folder / "x_latest.tar.gz") == "x.tgz"
 
 
+@pytest.mark.parametrize(
+    "archive",
+    ["theirs.tar.gz", "vendor/x.tar", "v1.0.0/theirs.tar.gz", "v1.0.0/demo_v2.0.0_20260101T000000Z.tar.gz"],
+)
+def test_what_has_no_name_of_ours_is_plain_whatever_the_ledger_says(store: LocalStore, archive: str) -> None:
+    """A publication that was forged makes nothing a backup of ours."""
+    release(store, b"1")
+    (store.path / archive).parent.mkdir(exist_ok=True)
+    (store.path / archive).write_bytes(b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+    store.intend(Record(time=TIME, act="publish", archive=archive, size=1, sha256=digest))
+    assert {backup.name: backup.kind for backup in store.backups()}[archive] == "plain"
+
+
+@pytest.mark.parametrize("name", ["vault", "vendor-1.0", "v1.0", "v1.0.0\nx"])
+def test_a_folder_of_others_stays_as_it_is(store: LocalStore, name: str) -> None:
+    """Empty, or with files that are called like temporary ones or like the link to the newest."""
+    release(store, b"1")
+    for folder in (store.path / name, store.path / f"{name}-full"):
+        folder.mkdir()
+    for left in (".x.tar.gz.00000000.partial", ".MANIFEST.txt.00000000.partial"):
+        (store.path / f"{name}-full" / left).write_bytes(b"theirs")
+    (store.path / f"{name}-full" / "demo_v1.0.0_latest.tar.gz").symlink_to("nowhere")
+    with store.writing("a test"):
+        pass
+    assert (store.path / name).is_dir()
+    assert len(os.listdir(store.path / f"{name}-full")) == 3
+
+
 def test_a_foreign_link_to_a_plain_archive_is_left_alone(store: LocalStore) -> None:
     """A store made by another script keeps its look, but for links that lead nowhere."""
     folder = store.path / "v1.0.0"
