@@ -716,6 +716,8 @@ def test_blocks_are_found_wherever_they_were_moved(whole: Whole) -> None:
 
 def test_a_block_that_was_moved_and_is_damaged(whole: Whole) -> None:
     """What stands in it before the damage is read where it lies now."""
+    if whole.format == "zst":
+        pytest.skip("nothing is left of a frame of one block")
     at, block = next(placed for placed in whole.blocks if placed[1].entries)
     meant = whole.blocks[0][0] + 30
     data = bytearray(whole.data)
@@ -724,7 +726,7 @@ def test_a_block_that_was_moved_and_is_damaged(whole: Whole) -> None:
     reader = left(bytes(data))
     assert reader is not None
     named = {flaw.path for flaw in check_archive(reader, quiet).flaws}
-    assert whole.format == "zst" or not named & {entry.path for entry in block.entries}
+    assert not named & {entry.path for entry in block.entries}
 
 
 @pytest.mark.parametrize("entry", [replace(FILE, link=b"x"), replace(TOP, path=b"a", link=b"x")])
