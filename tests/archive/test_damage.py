@@ -281,7 +281,8 @@ def test_the_index_knows_more_than_the_stream() -> None:
     """Entries without a member, members without an entry and other names are flaws."""
     assert "something follows its last entry" in flaws(forged([(ENDING[0], 1024, (FILE,))]))
     assert "index knows" in flaws(forged([ENDING, ENDING, ENDING]))
-    assert "is not the header with the commit" in flaws(forged([ENDING, ENDING]))
+    assert "index knows" in flaws(forged([ENDING, ENDING]))
+    assert "is not the header with the commit" in flaws(forged([ENDING, ENDING], commit=COMMIT))
     packed = gz.pack(b"\1" * 1024, "fast")
     assert "end of the tar stream" in flaws(forged([(packed, 1024, ())]))
     assert "not as much" in flaws(forged([ENDING], files=1)).replace("does not hold as much", "not as much")
@@ -393,6 +394,11 @@ def test_a_commit_that_the_stream_does_not_name() -> None:
     first = (gz.pack(named, "fast"), len(named), ())
     assert flaws(forged([first, plain, ENDING], commit=COMMIT, files=1)) == ""
     assert "is not the header with the commit" in flaws(forged([plain, ENDING], commit=COMMIT, files=1))
+    assert "is not the header with the commit" in flaws(forged([ENDING], commit=COMMIT))
+    for name in (COMMIT, ""):
+        unasked = commit_header(name)
+        block = (gz.pack(unasked, "fast"), len(unasked), ())
+        assert "nothing that the index knows" in flaws(forged([block, plain, ENDING], files=1))
 
 
 def test_a_block_that_follows_a_small_file() -> None:
