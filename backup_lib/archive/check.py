@@ -276,8 +276,8 @@ class _Checker:
         placed, reader = read.placed, self._reader
         if placed.end == reader.trailer.offset:
             data, what = END, "the end of the tar stream"
-        elif placed.number == 0:
-            data, what = commit_header(reader.header.commit or ""), "the header with the commit"
+        elif placed.number == 0 and reader.header.commit:
+            data, what = commit_header(reader.header.commit), "the header with the commit"
         else:
             yield Flaw(None, f"block {placed.number} holds nothing that the index knows")
             return
@@ -308,7 +308,7 @@ class _Checker:
         """Judge what follows the blocks, and the sums."""
         reader, found = self._reader, self._sum
         first = next(reader.blocks(), None)
-        if reader.header.commit and first and not first.is_empty:
+        if reader.header.commit and first and (not first.is_empty or first.end == reader.trailer.offset):
             found.flaws.append(Flaw(None, "block 0 is not the header with the commit"))
         if not found.has_end and not found.flaws:
             found.flaws.append(Flaw(None, "the end of the tar stream is missing"))

@@ -10,6 +10,7 @@ else, where the digests of a block stand in its record, and each entry has its w
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -36,8 +37,9 @@ _FREE_PATHS = 64 << 20
 _PIECE = 1 << 16
 START = 4096
 """Bytes of an index in which its first record begins, whatever its zlib stream has to say before."""
-_FIRST = b"\x86\xa7project"
-"""How the header begins in msgpack, but for the number of its keys."""
+_BEGINNING = re.compile(rb"H.{4}(?:[\x81-\x8f]|\xde..)\xa7project", re.DOTALL)
+"""How an index begins: with its header, a map of however many keys."""
+_LONGEST_BEGINNING = 16
 _DIGEST, _MARK = 32, 16
 _NO_MARK = bytes(_MARK)
 _SLASH = ord("/")
@@ -276,10 +278,10 @@ def begins_index(data: bytes) -> bool:
 
 def _begins_records(data: bytes) -> bool:
     try:
-        start = zlib.decompressobj().decompress(data, _HEAD.size + len(_FIRST))
+        start = zlib.decompressobj().decompress(data, _LONGEST_BEGINNING)
     except zlib.error:
         return False
-    return start[:1] == b"H" and start[_HEAD.size + 1 :] == _FIRST[1:]
+    return _BEGINNING.match(start) is not None
 
 
 def _length(array: bytes) -> int:

@@ -51,7 +51,7 @@ def is_plain(entries: Sequence[Entry], keys: Sequence[bytes]) -> bool:
 
 
 def misplaced(entries: Callable[[], Iterable[Entry]]) -> Iterator[tuple[bytes, str]]:
-    """Find entries out of order, twice there, below a file or no folder, with names and links that none may have.
+    """Find entries out of order, twice there, without their folder, with names and links that none may have.
 
     Yields path and what is wrong; goes through the entries twice.
     """

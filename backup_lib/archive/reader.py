@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
@@ -47,6 +48,8 @@ WORTH_PROCESSES = 4 << 20
 """Bytes of archive from which on it pays to read them in processes."""
 GIANT = 32
 """Where a file runs on in more blocks than these, its blocks are dealt with side by side."""
+_NEAR = 8
+"""Members or frames of one length, before and behind where a block should lie, that are looked at."""
 _EMPTY_ARRAYS = (b"\x90", b"\xdc\0\0", b"\xdd\0\0\0\0")
 
 Found = tuple[Entry, Stamp, memoryview]
@@ -78,6 +81,24 @@ class PlacedBlock:
         return self.block.unpack().entries
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """Where the blocks of an archive may lie from which bytes were lost, or to which some were added."""
+
+    shift: int
+    """Bytes that the index lies further on than it should."""
+    starts: Mapping[int, Sequence[int]]
+    """By its length, where each member or frame begins, in order; bytes."""
+
+    def places(self, offset: int, length: int) -> Iterator[int]:
+        """Yield where the block of that length may lie that should begin at byte `offset`."""
+        if offset + self.shift >= 0:
+            yield offset + self.shift
+        starts = self.starts.get(length, ())
+        nearest = bisect_left(starts, offset)
+        yield from starts[max(0, nearest - _NEAR) : nearest + _NEAR]
+
+
 Unit = tuple[PlacedBlock, ...]
 """A block, with those that its last file runs on in."""
 
@@ -86,11 +107,17 @@ class Reader:
     """An archive that has an index."""
 
     def __init__(
-        self, read_at: ReadAt, size: int, kind: Format, trailer: Trailer, index: bytes, shift: int = 0
+        self,
+        read_at: ReadAt,
+        size: int,
+        kind: Format,
+        trailer: Trailer,
+        index: bytes,
+        remains: Remains | None = None,
     ) -> None:
         """Read an archive by its `index`: as it lies in there, without the frames that carry it.
 
-        Its blocks lie where it says, or `shift` bytes further on, behind where bytes were lost or added.
+        Its blocks lie where it says, or where the `remains` have them.
         Raises `DamageError` where it is none, or of a later version.
         """
         self.read_at = read_at
@@ -99,7 +126,7 @@ class Reader:
         self.form = FORMATS[kind]
         self.trailer = trailer
         self.index = index
-        self.shift = shift
+        self.remains = remains
         first = next(read_records(index))
         if not isinstance(first, Header) or first.format != kind or not _is_usable(first):
             raise DamageError("the index has no fitting header")
@@ -166,13 +193,16 @@ class Reader:
         return self._summary
 
     def packed(self, placed: PlacedBlock) -> bytes:
-        """Return the compressed bytes of a block; they match its digest, or else nothing does."""
+        """Return the compressed bytes of a block by their digest; where none has it, what seems left of it."""
         packed = self.read_at(placed.offset, placed.block.length)
-        if self.shift and sha256(packed).digest() != placed.block.digest:
-            at = placed.offset + self.shift
-            moved = self.read_at(at, placed.block.length) if at >= 0 else b""
-            if sha256(moved).digest() == placed.block.digest:
-                return moved
+        if self.remains and sha256(packed).digest() != placed.block.digest:
+            mark = b"" if placed.offset else self._mark
+            for at in self.remains.places(placed.offset, placed.block.length - len(mark)):
+                moved = self.read_at(at, placed.block.length)
+                if sha256(moved).digest() == placed.block.digest:
+                    return moved
+                if moved.startswith(self.form.MAGIC) and not packed.startswith(self.form.MAGIC):
+                    packed = moved  # it was moved and is damaged, too
         return packed
 
     def unpack(self, placed: PlacedBlock) -> bytes | bytearray:
@@ -325,28 +355,39 @@ def open_remains(read_at: ReadAt, size: int) -> Reader | None:
     kind = found[0] if found else format_of(read_at(0, 4))
     if kind is None:
         return None
-    for at, index in reversed(list(_indexes(read_at, size, FORMATS[kind]))):
+    starts: dict[int, list[int]] = {}
+    for at, index in reversed(list(_indexes(read_at, size, FORMATS[kind], starts))):
         with suppress(DamageError):
-            return _reader_of_remains(read_at, size, kind, at, index)
+            return _reader_of_remains(read_at, size, kind, (at, index), starts)
     return None
 
 
-def _reader_of_remains(read_at: ReadAt, size: int, kind: Format, at: int, index: bytes) -> Reader:
-    """Return a reader by an index that begins at byte `at`; raises `DamageError`."""
+def _reader_of_remains(
+    read_at: ReadAt, size: int, kind: Format, found: tuple[int, bytes], starts: Mapping[int, Sequence[int]]
+) -> Reader:
+    """Return a reader by an index that was `found` at a byte; raises `DamageError`."""
+    at, index = found
     records = read_records(index)
     header = next(records)
     if not isinstance(header, Header) or not 0 < header.shape <= VERSION:
         raise DamageError("it has no header, or is of a later version")
     offset = sum(record.length for record in records if isinstance(record, PackedBlock))
     trailer = Trailer(offset, len(index), sha256(index).digest(), header.shape)
-    return Reader(read_at, size, kind, trailer, index, at - offset)
+    return Reader(read_at, size, kind, trailer, index, Remains(at - offset, starts))
 
 
-def _indexes(read_at: ReadAt, size: int, form: BlockFormat) -> Iterator[tuple[int, bytes]]:
-    """Yield every index that is found by stepping through a file, and where it begins."""
+def _indexes(
+    read_at: ReadAt, size: int, form: BlockFormat, starts: dict[int, list[int]]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield every index that is found by stepping through a file, and where it begins.
+
+    Where each part with content begins is put down in `starts`, by its length.
+    """
     at = 0
     pieces: list[bytes] = []
     for part in islice(form.parts(read_at, size), most_parts(size)):
+        if part.kind == "data":
+            starts.setdefault(part.end - part.at, []).append(part.at)
         if part.kind == "index":
             at = at if pieces else part.at
             pieces.append(read_at(*part.carried))

@@ -88,7 +88,7 @@ class Steps:
     part: Callable[[ReadAt, int, int], Part | None]
     """Returns what begins at a byte of a file of so many bytes; None where nothing does."""
     reach: Callable[[ReadAt, int, Part], int | None]
-    """Returns where a part ends by its content: the end of the file where it is cut off, None where damaged."""
+    """Returns where a part ends by its content: with the file where it is cut off, None where damaged."""
     start: re.Pattern[bytes]
     """Matches how each part begins."""
     length: int
