@@ -34,7 +34,10 @@ def as_file_name(text: str) -> str:
 
 
 def as_local(text: str) -> str:
-    """Return a setting as a file name or part of a command; one that has no bytes here stands for UTF-8."""
+    """Return a setting as it names files and commands here, as any program of this locale would take it.
+
+    What the locale has no bytes for stands for UTF-8.
+    """
     try:
         os.fsencode(text)
     except UnicodeEncodeError:

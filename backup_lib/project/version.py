@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import unicodedata
@@ -107,7 +108,7 @@ def project_name(root: Path) -> str:
         stated = _stated(root, name, "name")
         if isinstance(stated, str) and stated.strip():
             return safe_name(stated)
-    return safe_name(as_text(root.resolve().name))
+    return safe_name(as_text(os.fsencode(root.resolve().name)))  # by its bytes: the same under any locale
 
 
 def safe_name(text: str) -> str:
