@@ -193,7 +193,7 @@ class Reader:
         return self._summary
 
     def packed(self, placed: PlacedBlock) -> bytes:
-        """Return the compressed bytes of a block by their digest; where none has it, what seems left of it."""
+        """Return the compressed bytes of a block by their digest; where none has it, what is left of it."""
         packed = self.read_at(placed.offset, placed.block.length)
         if self.remains and sha256(packed).digest() != placed.block.digest:
             mark = b"" if placed.offset else self._mark
