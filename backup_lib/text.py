@@ -1,8 +1,8 @@
 """Text and file names under any locale: what we write holds UTF-8, whatever Python's ``os`` takes.
 
-A file name as a `str` of Python stands for its bytes by the encoding of the locale (`os.fsencode`), which may
-be ASCII or Latin-1; so may a setting and a flag. Text of a file, or our own, is Unicode. Where the locale is
-UTF-8 the two are one, but for bytes that are not UTF-8.
+A file name as a ``str`` of Python stands for its bytes by the encoding of the locale (`os.fsencode`), which
+may be ASCII or Latin-1; so may a setting and a flag. Text of a file, or our own, is Unicode. Where the locale
+is UTF-8 the two are one, but for bytes that are not UTF-8.
 """
 
 from __future__ import annotations

@@ -41,6 +41,14 @@ class Outcome:
 
 Run = Callable[..., Outcome]
 
+HEEDING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""The start of a program that is sent signals: whoever runs the tests may ignore them, as ``nohup`` does."""
+
 
 def git(folder: Path, *arguments: str) -> str:
     """Run git and return what it prints."""
