@@ -14,8 +14,8 @@ from types import ModuleType
 
 __all__ = ["own_modules"]
 
-_STANDARD = os.path.dirname(os.__file__)
-_PACKAGES = ("site-packages", "dist-packages")
+_STANDARD = os.path.realpath(os.path.dirname(os.__file__))
+_INSTALLED = ("site-packages", "dist-packages", "lib-dynload")
 _never_theirs = {"__main__", "backup_lib"}
 _ours: dict[str, ModuleType] = {}
 """Modules that we loaded, and whose names the project has for modules of its own."""
@@ -30,7 +30,7 @@ def own_modules() -> Iterator[None]:
     """
     path = list(sys.path)
     ours = [entry for entry in path if _is_installed(entry)]
-    others = [entry for entry in path if entry not in ours]
+    others = [_absolute(entry) for entry in path if entry not in ours]
     theirs = _take_out({top for top in _tops(sys.modules) if _is_from(others, top) and _holds(ours, top)})
     before = _tops(sys.modules)
     sys.modules.update(_ours)
@@ -43,12 +43,20 @@ def own_modules() -> Iterator[None]:
         sys.modules.update(theirs)
 
 
+def _absolute(entry: str) -> str:
+    """Return a place on ``sys.path`` in full; an empty one is the working folder, which may be gone."""
+    try:
+        return os.path.abspath(entry)
+    except FileNotFoundError:
+        return entry
+
+
 def _is_installed(entry: str) -> bool:
     """Whether a place on ``sys.path`` has the standard library or installed packages, and is no project.
 
     A file is an archive with a whole program in it; what was installed by ``pip --target`` has metadata.
     """
-    if entry == _STANDARD or entry.startswith(_STANDARD + os.sep) or os.path.basename(entry) in _PACKAGES:
+    if os.path.basename(entry) in _INSTALLED or (entry and os.path.realpath(entry) == _STANDARD):
         return True
     try:
         return any(
@@ -68,9 +76,12 @@ def _is_from(path: list[str], top: str) -> bool:
     """Whether a module that is loaded was found in one of some folders."""
     module = sys.modules.get(top)
     spec = getattr(module, "__spec__", None)
-    places = list(getattr(spec, "submodule_search_locations", None) or ())
-    places.append(getattr(spec, "origin", None) or getattr(module, "__file__", None) or "")
-    return any(os.path.dirname(place) in path for place in places if isinstance(place, str) and place)
+    places: list[object] = list(getattr(spec, "submodule_search_locations", None) or ())
+    places.append(getattr(spec, "origin", None) or getattr(module, "__file__", None))
+    told = (
+        place for place in places if isinstance(place, str) and os.path.isabs(place)
+    )  # else it is built in
+    return any(os.path.dirname(os.path.normpath(place)) in path for place in told)
 
 
 def _holds(path: list[str], top: str) -> bool:

@@ -135,6 +135,23 @@ def test_the_own_tasks_of_the_project_import_its_own(project: Path, installed: I
     assert done.stdout.count("['secrets', 'git', 'semver', 'queue'] False\ndeep\n") == 3
 
 
+@pytest.mark.parametrize("entry", ["", ".", "ROOT", "ROOT/", "LINK"])
+def test_the_project_is_known_by_any_name(project: Path, installed: Installed, entry: str) -> None:
+    """Relative, with a slash, by a link: what was loaded from there before us is not taken for ours."""
+    (project / "semver.py").write_text("OWN = 1\n")
+    (project.parent / "link").symlink_to(project)
+    named = entry.replace("ROOT", str(project)).replace("LINK", str(project.parent / "link"))
+    own_tasks(
+        project,
+        f"import sys\nsys.path[0] = {named!r}\nimport semver\nfrom backup_lib.tasks import ns\n"
+        "from invoke import task\n@task\ndef late(c):\n    import semver\n    print(semver.OWN)\n"
+        "ns.add_task(late)\n",
+    )
+    done = installed.invoke(project, "release", "--version", "2.0.0", "late")
+    assert done.returncode == 0, done
+    assert done.stdout.endswith("\n1\n")
+
+
 def test_after_a_failure_the_path_is_as_before(project: Path, installed: Installed) -> None:
     """An own task that catches how ours ended goes on as if it had not been called."""
     own_tasks(
