@@ -3,17 +3,18 @@
 In another project, its ``tasks.py`` is one line: ``from backup_lib.tasks import ns``.
 """
 
-from __future__ import annotations
+from backup_lib.imports import own_modules
 
-import os
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+with own_modules():  # and no line before it: the project has a __future__.py, too
+    import os
+    from collections.abc import Sequence
+    from pathlib import Path
+    from typing import TYPE_CHECKING
 
-from invoke import Collection
+    from invoke import Collection
 
-from backup_lib.recipe import Call, recipe
-from backup_lib.settings import DEFAULTS
+    from backup_lib.recipe import Call, recipe
+    from backup_lib.settings import DEFAULTS
 
 if TYPE_CHECKING:
     from backup_lib.backup import BackedUp
@@ -32,7 +33,7 @@ __all__ = ["ns"]
     message="message of the tag (default: Release v1.1.0)",
     sign="sign the tag with your git signing key",
 )
-def tag(call: Call, version: str | None = None, message: str | None = None, sign: bool = False) -> Tagged:
+def tag(call: Call, version: str | None = None, message: str | None = None, sign: bool = False) -> "Tagged":
     """Mark the present commit as a version in git."""
     from backup_lib.tag import tag_version
 
@@ -58,7 +59,7 @@ def backup(
     note: str = "",
     fresh: bool = False,
     new_store: bool = False,
-) -> BackedUp:
+) -> "BackedUp":
     """Write the project, ignored configuration included, into the store; 'verify' proves it."""
     from backup_lib.backup import Order, back_up
     from backup_lib.settings import exclusive
@@ -75,6 +76,7 @@ def backup(
     depth="quick: the archive's digest; full (default): every block and file; restore: restore it, too",
     archive="verify an archive by its path instead",
     unlimited="let a foreign archive ask for as much time and memory as it likes",
+    rewrite_manifest="first write its MANIFEST.txt again, if it was lost or edited",
 )
 def verify(
     call: Call,
@@ -83,13 +85,19 @@ def verify(
     depth: str = "full",
     archive: str | None = None,
     unlimited: bool = False,
-) -> Verified | list[Verified]:
+    rewrite_manifest: bool = False,
+) -> "Verified | list[Verified]":
     """Prove a backup by reading it back, or say exactly what is wrong with it."""
+    from backup_lib.rewriting import rewrite_lost_manifest
     from backup_lib.settings import exclusive
     from backup_lib.verify import parse_depth, verify_all, verify_archive, verify_version
 
     exclusive(all=all, version=version, archive=archive)
+    exclusive(all=all, rewrite_manifest=rewrite_manifest)
+    exclusive(archive=archive, rewrite_manifest=rewrite_manifest)
     place, how = call.place(), parse_depth(depth)
+    if rewrite_manifest:
+        rewrite_lost_manifest(place, place.known_version(version))
     if archive is not None:
         return verify_archive(place, Path(archive), how, unlimited)
     if all:
@@ -126,7 +134,7 @@ def restore(
     unlimited: bool = False,
     setup: bool = False,
     test: bool = False,
-) -> Restored:
+) -> "Restored":
     """Bring a backup back: whole, in part, or its configuration only."""
     from backup_lib.restore import Request, parse_overwrite, restore
     from backup_lib.settings import exclusive, whole_number
@@ -154,7 +162,7 @@ def restore(
     keep="versions to keep of each kind, newest first in semantic order (default: 3)",
     keep_daily="daily backups to keep (default: all)",
 )
-def clean(call: Call, keep: str | None = None, keep_daily: str | None = None) -> Cleaned:
+def clean(call: Call, keep: str | None = None, keep_daily: str | None = None) -> "Cleaned":
     """Remove old backups; those kept are proved first, and nothing goes when too few are sound."""
     from backup_lib.clean import Keep, clean
     from backup_lib.settings import whole_number
@@ -176,7 +184,7 @@ def release(
     allow_dirty: bool = False,
     new_store: bool = False,
     undo: bool = False,
-) -> Released | Undone:
+) -> "Released | Undone":
     """Tag, back up, prove and note a version; run again, it goes on where it stopped."""
     from backup_lib.release import release
     from backup_lib.settings import exclusive

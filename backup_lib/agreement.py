@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import suppress
 from hashlib import file_digest, sha256
 from itertools import zip_longest
 from pathlib import Path
@@ -28,7 +29,7 @@ from backup_lib.store.manifest import (
     read_manifest,
 )
 
-__all__ = ["Agreement", "manifest_differences", "manifest_flaw"]
+__all__ = ["Agreement", "is_own_manifest", "manifest_differences", "manifest_flaw"]
 
 _SHOWN_LINES = 3
 """Differing lines of a manifest that are told one by one."""
@@ -99,11 +100,17 @@ class Agreement(Listener):
         self._unseen.clear()
 
 
-def manifest_flaw(archive: Path) -> str:
-    """Return why the manifest beside an archive is none, or not its own, or ""."""
+def manifest_flaw(archive: Path, whole: bool) -> str:
+    """Return why the manifest beside an archive is none, or not its own, or "".
+
+    Its list of files is looked at only where `whole` asks for it. Raises `OSError`.
+    """
     try:
         with open_file(_beside(archive)) as file:
-            facts = read_manifest(file).facts
+            manifest = read_manifest(file)
+            facts = manifest.facts
+            for _ in manifest.files if whole else ():
+                pass
     except FileNotFoundError:
         return "its MANIFEST.txt is missing"
     except DamageError as error:
@@ -133,6 +140,18 @@ def manifest_differences(
                 yield f"MANIFEST.txt, line {number}, says {_told(there)}; the archive says {_told(right)}"
     if wrong > _SHOWN_LINES:
         yield f"MANIFEST.txt differs in {counted(wrong - _SHOWN_LINES, 'more line')}"
+
+
+def is_own_manifest(archive: Path, facts: Facts, entries: Iterable[Entry]) -> bool:
+    """Report whether the manifest beside an archive is, byte for byte, the one that the archive gives.
+
+    Raises `DamageError` where the `entries` cannot be read.
+    """
+    with suppress(OSError), open_file(_beside(archive)) as file:
+        found = (line for _, line in numbered(file))
+        expected = format_manifest(facts, listed(facts.project, entries))
+        return all(right == there for right, there in zip_longest(expected, found))
+    return False
 
 
 def _beside(archive: Path) -> Path:

@@ -36,6 +36,7 @@ from backup_lib.project.standing import Comparison, Sight, Standing
 from backup_lib.project.version import stated_otherwise, tag_name
 from backup_lib.store.layout import is_moment, is_safety
 from backup_lib.store.publish import DailyDraft, Draft, Published, ReleaseDraft, Written
+from backup_lib.text import as_text, utf8
 from backup_lib.verify import proof_of, verify_draft
 from backup_lib.workplace import Workplace
 
@@ -154,9 +155,10 @@ def look(place: Workplace, order: Order) -> Look:
 
     Raises `ProjectError`, `SettingsError`.
     """
-    if order.note != order.note.encode("utf-8", "replace").decode():
+    note = as_text(order.note)
+    if note != note.encode("utf-8", "replace").decode():
         raise SettingsError("--note takes text in UTF-8")
-    if len(order.note.encode()) > _MOST_TEXT:
+    if len(note.encode()) > _MOST_TEXT:
         raise SettingsError(f"--note takes at most {_MOST_TEXT} bytes; put the rest into a file")
     scanned = time.time_ns()
     repository = place.repository
@@ -175,7 +177,7 @@ def look(place: Workplace, order: Order) -> Look:
         commit=commit,
         branch=repository.branch if repository else None,
         tag=tag if tagged else None,
-        note=order.note,
+        note=as_text(order.note),
         excluded=_excluded(place, selection),
         left_out=len(standing.unseen) - len(standing.deleted) if standing else 0,
         deleted=len(standing.deleted) if standing else 0,
@@ -241,10 +243,10 @@ def _excluded(place: Workplace, selection: Selection) -> tuple[str, ...]:
 
     Of very many, the first are told.
     """
-    store = f"{printable(os.path.basename(os.path.normpath(place.store_as_named)))}/"
+    store = f"{printable(as_text(os.path.basename(os.path.normpath(place.store_as_named))))}/"
     patterns = [store if rule == THE_STORE else rule.pattern for rule in selection.excluded_rules]
     rules = tuple(dict.fromkeys(patterns if place.store.is_outside else [*patterns, store]))
-    room = accumulate(len(os.fsencode(rule)) for rule in rules)
+    room = accumulate(len(utf8(rule)) for rule in rules)
     told = rules[: sum(used <= _MOST_TEXT for used in room)]
     return rules if len(told) == len(rules) else (*told, f"and {len(rules) - len(told)} more")
 

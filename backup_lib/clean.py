@@ -6,6 +6,7 @@ pre-releases whose release is not there, safety backups, daily backups. So a typ
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from backup_lib.archive.reader import described
 from backup_lib.clock import now
 from backup_lib.errors import BackupError, DamageError, StoreError, counted, printable
 from backup_lib.model import Description
-from backup_lib.store.layout import is_safety
+from backup_lib.rewriting import remake_manifest
+from backup_lib.store.layout import is_safety, parse_archive_name
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.verify import verify_backup
@@ -112,17 +114,24 @@ def clean(place: Workplace, keep: Keep) -> Cleaned:
         )
     store.refuse_absent()
     if place.dry_run or not store.is_made:
-        return _cleaned(_Cleaning(place, keep).fates())
+        cleaning = _Cleaning(place, keep)
+        return _cleaned(cleaning.fates(), cleaning.gone())
     with store.writing("clean"):
         cleaning = _Cleaning(place, keep)
-        fates = cleaning.fates()
+        fates, gone = cleaning.fates(), cleaning.gone()
         cleaning.record()
-        store.remove(backup for backup, fate in fates if not fate.kept)
-    return _cleaned(fates)
+        going = [backup for backup, fate in fates if not fate.kept]
+        store.remove(going)
+        store.remove_archives(gone)
+        for version in {backup.version for backup in going if backup.version}:
+            remake_manifest(
+                place, version
+            )  # an older archive of it may stay, if it is not as it was published
+    return _cleaned(fates, gone)
 
 
-def _cleaned(fates: list[tuple[Backup, Fate]]) -> Cleaned:
-    told = tuple(fate for _, fate in fates)
+def _cleaned(fates: list[tuple[Backup, Fate]], gone: dict[str, Fate]) -> Cleaned:
+    told = (*gone.values(), *(fate for _, fate in fates))
     return Cleaned(told, sum(fate.size for fate in told if not fate.kept))
 
 
@@ -156,6 +165,41 @@ class _Cleaning:
         self._refuse_too_many(versions)
         self._spare_changed()
         return [(backup, self._fates[backup.name]) for backup in self._backups]
+
+    def gone(self) -> dict[str, Fate]:
+        """Return what somebody else took away and is older than what is kept, by path below the store.
+
+        It is only put down as removed, after `fates`. What is linked in its place is not gone.
+        """
+        store = self._place.store
+        gone = [name for name in store.missing() if self._ledger.stands(name) and self._is_superseded(name)]
+        return {
+            name: Fate(str(store.path / name), False, "gone already, and older than what is kept", 0)
+            for name in gone
+            if not os.path.lexists(store.path / name)
+        }
+
+    def _is_superseded(self, name: str) -> bool:
+        """Whether as many newer backups of its kind are kept as are to be, and none of its own version."""
+        kept = [each for each in self._backups if self._fates[each.name].kept and self._may_be_sound(each)]
+        newer = [each for each in kept if each.order > self._ledger.last_publish_order(name)]
+        parts = parse_archive_name(name.rpartition("/")[2])
+        if parts is None:
+            days = [each for each in newer if each.kind == "daily"]
+            return self._keep.daily is not None and len(days) >= self._keep.daily
+        if is_safety(parts.version):
+            return any(is_safety(each.version or "") for each in newer)
+        return self._has_newer(semver.Version.parse(parts.version), kept)
+
+    def _has_newer(self, version: semver.Version, kept: list[Backup]) -> bool:
+        """Whether enough newer versions are kept, stable ones for a stable one, and not this one itself."""
+        held = {each.version for each in kept if each.kind == "release" and each.version}
+        versions = [semver.Version.parse(each) for each in held if not is_safety(each)]
+        newer = [each for each in versions if each > version and (version.prerelease or not each.prerelease)]
+        return version not in versions and len(newer) >= self._keep.versions
+
+    def _may_be_sound(self, backup: Backup) -> bool:
+        return self._verdicts.get(backup.name, True)
 
     def record(self) -> None:
         """Put into the ledger how many versions are kept, if that is something new."""

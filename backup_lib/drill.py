@@ -20,28 +20,42 @@ from backup_lib.progress import Advance
 __all__ = ["restore_differences"]
 
 
-def restore_differences(archive: Path, reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
+def restore_differences(
+    archive: Path, reader: Reader, store: Path, advance: Advance
+) -> list[tuple[bytes, str]]:
     """Restore all of an archive and return what is not on disk as the index has it: path and what is wrong.
+
+    It is restored below ``TMPDIR``; where no temporary folder can be written to, in the `store`.
 
     Raises `DamageError` or `RestoreError` where it cannot be restored, `OSError` where it cannot be read,
     `StoreError` where the scratch folder fails: that tells nothing of the archive.
     """
+    scratch = _scratch_place(store)
     try:
-        return _differences(reader, advance)
+        return _differences(reader, scratch, advance)
     except OSError as error:
         if error.filename == os.fspath(archive):
             raise
-        reason = reason_of(error, tempfile.tempdir or "")
+        reason = reason_of(error, scratch)
         advice = "free some room there, or let TMPDIR name another folder"
         raise StoreError(f"the restore test failed: {reason}; {advice}") from error
 
 
-def _differences(reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
+def _scratch_place(store: Path) -> Path:
+    try:
+        usual = Path(tempfile.gettempdir())
+    except FileNotFoundError:  # a read-only root, as in a container
+        return store
+    is_last_resort = usual == Path.cwd()  # and may be the project itself
+    return store if is_last_resort and store.is_dir() else usual
+
+
+def _differences(reader: Reader, scratch: Path, advance: Advance) -> list[tuple[bytes, str]]:
     placement = place(reader, Wish(outside_links=True, unlimited=True))
-    with _scratch_folder() as folder:
+    with _scratch_folder(scratch) as folder:
         target = Target(folder, merge=False)
         extract(reader, placement, target, advance)
-        top = os.fsencode(reader.header.project)
+        top = reader.header.project.encode()
         return [
             (entry.path, what)
             for entry in reader.entries()
@@ -50,8 +64,8 @@ def _differences(reader: Reader, advance: Advance) -> list[tuple[bytes, str]]:
 
 
 @contextmanager
-def _scratch_folder() -> Iterator[int]:
-    path = Path(tempfile.mkdtemp(prefix="backup-restore-test-"))
+def _scratch_folder(place: Path) -> Iterator[int]:
+    path = Path(tempfile.mkdtemp(prefix="backup-restore-test-", dir=place))
     fd = os.open(path, OPEN_DIRECTORY)
     try:
         yield fd

@@ -19,7 +19,9 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from backup_lib.text import utf8
 
 __all__ = [
     "BackupError",
@@ -32,6 +34,7 @@ __all__ = [
     "StoreError",
     "StoreHeldError",
     "counted",
+    "escaped",
     "named",
     "printable",
     "reason_of",
@@ -125,8 +128,13 @@ def printable(name: bytes | str | os.PathLike[str]) -> str:
 
     What was escaped before stays as it is.
     """
-    text = os.fsdecode(name)
+    text = name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else os.fspath(name)
     return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def escaped(text: str) -> str:
+    """Return text with each of its bytes escaped, as `printable` does it."""
+    return "".join(f"\\x{byte:02x}" for character in text for byte in _raw(character))
 
 
 def shortened(text: str, most: int) -> str:
@@ -161,9 +169,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if character.isprintable():
-        return character
-    return "".join(f"\\x{byte:02x}" for byte in _raw(character))
+    return character if character.isprintable() else escaped(character)
 
 
 def _shell_visible(character: str) -> str:
@@ -175,8 +181,11 @@ def _shell_visible(character: str) -> str:
 
 
 def _raw(character: str) -> bytes:
-    """Return the bytes of a character; half of a surrogate pair, which JSON may hold, stands for no byte."""
-    try:
-        return character.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return character.encode("utf-8", "surrogatepass")
+    """Return the bytes of a character of a file name; text that the locale does not know stands for UTF-8.
+
+    Half of a surrogate pair, which JSON may hold, stands for no byte.
+    """
+    for encoded in (os.fsencode, utf8):
+        with suppress(UnicodeEncodeError):
+            return encoded(character)
+    return character.encode("utf-8", "surrogatepass")

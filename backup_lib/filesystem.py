@@ -44,6 +44,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _SYS_OPENAT2 = 437
 _BENEATH_NO_SYMLINKS = 0x08 | 0x04 | 0x02  # RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, RESOLVE_NO_MAGICLINKS
 _RENAME_NOREPLACE = 1
+_NO_SUCH_RENAME = (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP)
+"""What kernels and file systems say that do not know RENAME_NOREPLACE; of FUSE, what its server thinks of."""
 _kernel_has_openat2 = sys.platform == "linux"
 
 
@@ -110,24 +112,33 @@ def _inner(part: bytes) -> bytes:
 def rename_new(old: str | bytes, new: str | bytes, folder: int) -> None:
     """Rename `old` to `new` in the open directory `folder`; never over something that is there.
 
+    Where the file system has no atomic way (FAT and exFAT by FUSE, rclone, vboxsf), whoever else makes names
+    in that folder must be kept out: what is there is looked for before.
+
     Raises `FileExistsError` where `new` exists.
     """
-    if sys.platform == "linux":
-        done = _libc.renameat2(folder, os.fsencode(old), folder, os.fsencode(new), _RENAME_NOREPLACE)
-        if done == 0:
+    atomic = getattr(_libc, "renameat2", None)  # musl has it since 1.2.6 only
+    if atomic is not None:
+        if atomic(folder, os.fsencode(old), folder, os.fsencode(new), _RENAME_NOREPLACE) == 0:
             return
         number = ctypes.get_errno()
-        if number not in (errno.ENOSYS, errno.EINVAL):
+        if number not in _NO_SUCH_RENAME:
             raise OSError(number, os.strerror(number), new)
     _rename_new_by_hand(old, new, folder)
 
 
 def _rename_new_by_hand(old: str | bytes, new: str | bytes, folder: int) -> None:
-    """Do it where the file system has no atomic way: a hard link for a file, a look before for a folder."""
+    """Do it by a hard link for a file, which is never made over anything; else by a look before."""
     if stat.S_ISREG(os.stat(old, dir_fd=folder, follow_symlinks=False).st_mode):
-        os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
-        os.unlink(old, dir_fd=folder)
-        return
+        try:
+            os.link(old, new, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
+        except FileExistsError:
+            raise
+        except OSError:  # EPERM on FAT, EIO and others by FUSE; what is truly wrong, the rename says again
+            pass
+        else:
+            os.unlink(old, dir_fd=folder)
+            return
     try:
         os.stat(new, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

@@ -109,7 +109,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True):
     """What begins in this block, in order; empty where a large file runs on."""
 
 
-class Header(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+class Header(msgspec.Struct, frozen=True, omit_defaults=True):
     """What is known of an archive before its first block is written."""
 
     project: str
@@ -133,6 +133,8 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """Other files of the commit that were not in the tree."""
     stated: str = ""
     """Another version that a file of the project states: ``1.0.0 in package.json``."""
+    shape: int = 1
+    """The version of the format, as the trailer has it."""
 
 
 class Counts(msgspec.Struct, frozen=True, array_like=True):

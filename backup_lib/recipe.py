@@ -18,11 +18,12 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from invoke import Context, Exit, Task
+from invoke import Config, Context, Exit, Task
 
 from backup_lib.errors import BackupError, SettingsError, printable, reason_of, shortened
+from backup_lib.imports import own_modules
 from backup_lib.progress import Terminal, write_lines
-from backup_lib.settings import settings_from
+from backup_lib.settings import configured, settings_from
 
 if TYPE_CHECKING:
     from backup_lib.workplace import Workplace
@@ -53,7 +54,7 @@ class _Terminated(BaseException):
 class Call:
     """One run of a recipe."""
 
-    context: Context
+    config: Config
     root: str | None
     dry_run: bool
 
@@ -64,9 +65,9 @@ class Call:
         """
         from backup_lib.workplace import Workplace
 
-        configured = dict(self.context.config.get("backup", {}))
-        settings = settings_from(configured, **flags)
-        return Workplace(self._root(), settings, Terminal(), self.dry_run, new_store=new_store)
+        console = Terminal()
+        settings = settings_from(configured(self.config, console.say), **flags)
+        return Workplace(self._root(), settings, console, self.dry_run, new_store=new_store)
 
     def _root(self) -> Path:
         from backup_lib.project.git import find_root
@@ -76,7 +77,7 @@ class Call:
             if not root.is_dir():
                 raise SettingsError(f"--root {printable(self.root)} is not a folder")
             return root.resolve()
-        tasks_folder = getattr(self.context.config, "_project_prefix", None)
+        tasks_folder = getattr(self.config, "_project_prefix", None)
         return find_root(Path.cwd()) or Path(tasks_folder or ".").resolve()
 
 
@@ -101,16 +102,18 @@ def recipe(iterable: tuple[str, ...] = (), **help_texts: str) -> Callable[[Calla
             inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default)
             for name, default in (("root", None), ("dry_run", False), ("json", False))
         ]
+        signature = inspect.Signature([*parameters, *common])
 
         @functools.wraps(body)
-        def run(c: Context, root: str | None, dry_run: bool, json: bool, **flags: object) -> None:
-            call = Call(c, root, dry_run or bool(c.config.run.dry))
-            telling = _Telling(body.__name__, call.dry_run, json)
-            with _ending(telling), _uncollected():
-                _refuse_empty(flags)
-                _answer(telling, body(call, **flags))
+        def run(c: Context, *given: object, **named: object) -> None:
+            bound = signature.bind(c, *given, **named)  # the project's own tasks may call it, and say less
+            bound.apply_defaults()
+            _, *others = bound.arguments.items()
+            flags = dict(others)
+            with own_modules():
+                _run(body, c, flags.pop("root"), flags.pop("dry_run"), flags.pop("json"), flags)
 
-        run.__signature__ = inspect.Signature([*parameters, *common])  # type: ignore[attr-defined]
+        run.__signature__ = signature  # type: ignore[attr-defined]
         del run.__wrapped__
         return Task(
             run,
@@ -121,6 +124,21 @@ def recipe(iterable: tuple[str, ...] = (), **help_texts: str) -> Callable[[Calla
         )
 
     return decorate
+
+
+def _run(
+    body: Callable[..., object],
+    context: Context,
+    root: str | None,
+    dry_run: bool,
+    json: bool,
+    flags: dict[str, object],
+) -> None:
+    call = Call(context.config, root, dry_run or bool(context.config.run.dry))
+    telling = _Telling(body.__name__, call.dry_run, json)
+    with _ending(telling), _uncollected():
+        _refuse_empty(flags)
+        _answer(telling, body(call, **flags))
 
 
 @contextmanager
@@ -224,7 +242,9 @@ def _told_configuration_error(
         sys.__excepthook__(kind, error, trace)
         return
     what = " ".join(line.strip() for line in str(error).splitlines())
-    told = f"invoke: the configuration cannot be used: {what}; fix invoke.yaml"
+    ours = [name for name in os.environ if name.startswith("INVOKE_")]
+    where = " or ".join(["invoke.yaml", *(["the environment: " + ", ".join(sorted(ours))] if ours else [])])
+    told = f"invoke: the configuration cannot be used: {what}; fix {where}"
     write_lines(sys.stderr, [shortened(told, _LONGEST - 1)])
 
 

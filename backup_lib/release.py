@@ -28,6 +28,7 @@ from backup_lib.store.journal import journal_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.tag import tag_release, tag_stands
+from backup_lib.text import as_text
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
 
@@ -295,7 +296,7 @@ def _note(goal: _Goal) -> None:
     backup = _found(goal)
     expected = place.store.expected(backup)
     digest = expected.sha256 if expected else ""
-    detail = f"`{backup.archive.name}`, {backup.size} bytes, SHA-256 {digest}"
+    detail = f"`{as_text(backup.archive.name)}`, {backup.size} bytes, SHA-256 {digest}"
     with place.store.writing("release"):
         planned = plan_note(place.changelog, version, detail, now()[:10])
         if planned is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from functools import singledispatch
@@ -17,6 +18,7 @@ from backup_lib.project.version import tag_name
 from backup_lib.release import Released
 from backup_lib.restore import Restored
 from backup_lib.tag import Tagged
+from backup_lib.text import as_text
 from backup_lib.undo import Undone
 from backup_lib.verify import Verified
 
@@ -42,13 +44,13 @@ def json_error(task: str, what: str, dry_run: bool, code: int) -> bytes:
 
 def _object(task: str, dry_run: bool, code: int, **outcome: object) -> bytes:
     common = {"schema_version": SCHEMA_VERSION, "task": task, "exit": code, "dry_run": dry_run}
-    return msgspec.json.encode(common | outcome)
+    return json.dumps(common | outcome, separators=(",", ":")).encode("ascii")  # the same in every locale
 
 
 def _text(value: Any) -> Any:  # noqa: ANN401
     """Return built-in values with all text printable, whoever named it, and bytes as such text."""
     if isinstance(value, bytes | str):
-        return printable(value)
+        return printable(as_text(value))
     if isinstance(value, dict):
         return {_text(key): _text(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -17,9 +17,10 @@ import msgspec
 import backup_lib
 from backup_lib.archive.apart import apart
 from backup_lib.archive.extract import Placement, Wish, extract, place
-from backup_lib.archive.reader import Reader, find_trailer, open_archive, open_for_reading
+from backup_lib.archive.reader import Reader, index_digest, open_archive, open_for_reading, open_remains
 from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target
+from backup_lib.archive.trailer import ReadAt
 from backup_lib.archive.wall import Ground
 from backup_lib.clock import now
 from backup_lib.destination import Destination, opened
@@ -40,6 +41,7 @@ from backup_lib.safety import back_up_for_safety, held_by, would_be_held
 from backup_lib.settings import one_of
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
+from backup_lib.text import as_file_name
 from backup_lib.workplace import Workplace
 
 __all__ = ["Overwrite", "Request", "Restored", "parse_overwrite", "restore"]
@@ -173,14 +175,11 @@ def restore(workplace: Workplace, request: Request) -> Restored:
 
 @contextmanager
 def _told_damage(path: Path) -> Iterator[None]:
-    """Say which archive is damaged, and what can be done."""
+    """Say which archive is damaged."""
     try:
         yield
     except DamageError as error:
-        raise DamageError(
-            f"{path.name} is damaged: {error}; 'invoke verify' names all that is lost, "
-            "--path restores what is not, and tar reads up to the damage"
-        ) from error
+        raise DamageError(f"{path.name} is damaged: {error}") from error
 
 
 def _named_archive(request: Request) -> Path:
@@ -240,13 +239,12 @@ def _is_managed(workplace: Workplace, path: Path) -> bool:
 
 
 def _index_of(path: Path) -> str:
-    """Return the digest that an archive says its index has (hex), or "" where it has none.
+    """Return the digest of the index of an archive (hex), or "" where it has none that fits its trailer.
 
-    Nothing of it is read but its last bytes; whoever reads the rest compares it.
+    Nothing that the index says is looked at.
     """
     with translated(RestoreError, "restoring", folder=path), open_for_reading(path) as (read_at, size):
-        trailer = find_trailer(read_at, size)
-    return trailer.digest.hex() if trailer else ""
+        return index_digest(read_at, size).hex()
 
 
 def _is_ours(workplace: Workplace, path: Path, index: str) -> bool:
@@ -265,19 +263,55 @@ def _take_out(job: _Job, console: Console) -> _Taken:
         translated(RestoreError, "restoring", folder=job.path),
         open_for_reading(job.path) as (read_at, size),
     ):
-        reader = open_archive(read_at, size)
-        if reader is None and job.is_managed:
-            raise DamageError("its index is missing, so it was cut off or replaced")
-        plan = _indexed(job, reader) if reader else _plain(job)
-        placement = plan.placement
-        is_empty = not (placement.contents or placement.links or placement.folders)
-        if is_empty and (job.request.paths or job.request.strip or plan.is_indexed):
-            what = " ".join(job.request.paths) or "what is asked for"
-            raise RestoreError(f"nothing in {job.path.name} matches {what}")
-        if plan.note:
-            console.say(f"{printable(job.path.name)}: {plan.note}")
-        with translated(RestoreError, "restoring", folder=job.destination.path):
-            unchanged = _write(job, plan, console)
+        reader, flaw = _opened(read_at, size)
+        with _told_what_works(job, reader):
+            if not job.request.paths and not flaw and reader and reader.after_blocks() != reader.tail():
+                flaw = "what carries its index is damaged, or something follows it"
+            if flaw and not (reader and job.request.paths):
+                raise DamageError(flaw)
+            if reader is None and job.is_managed:
+                raise DamageError("its index is missing, so it was cut off or replaced")
+            return _take_out_of(job, reader, console)
+
+
+def _opened(read_at: ReadAt, size: int) -> tuple[Reader | None, str]:
+    """Open an archive, or what is left of it, and then tell what is wrong with it."""
+    try:
+        return open_archive(read_at, size), ""
+    except DamageError as error:
+        return open_remains(read_at, size), str(error)
+
+
+@contextmanager
+def _told_what_works(job: _Job, reader: Reader | None) -> Iterator[None]:
+    """Say what can be done about damage, besides what was tried."""
+    request = job.request
+    try:
+        yield
+    except DamageError as error:
+        which = f" --version {shell_word(request.version)}" if request.version else ""
+        if request.archive:
+            which = f" --archive {shell_word(str(request.archive))}"
+        if reader is None:
+            works = f"tar brings back what it can: tar -xf {shell_word(str(job.path))}"
+        elif request.paths:
+            works = f"'invoke verify{which}' names all that is lost; what it does not name comes back"
+        else:
+            works = f"'invoke verify{which}' names all that is lost; --path brings back the rest"
+        raise DamageError(f"{error}; {works}") from error
+
+
+def _take_out_of(job: _Job, reader: Reader | None, console: Console) -> _Taken:
+    plan = _indexed(job, reader) if reader else _plain(job)
+    placement = plan.placement
+    is_empty = not (placement.contents or placement.links or placement.folders)
+    if is_empty and (job.request.paths or job.request.strip or plan.is_indexed):
+        what = " ".join(job.request.paths) or "what is asked for"
+        raise RestoreError(f"nothing in {job.path.name} matches {what}")
+    if plan.note:
+        console.say(f"{printable(job.path.name)}: {plan.note}")
+    with translated(RestoreError, "restoring", folder=job.destination.path):
+        unchanged = _write(job, plan, console)
     return _Taken(
         files=len(placement.contents) + len(placement.hard_links) - len(unchanged),
         bytes=placement.size - sum(placement.contents[path][0] for path in unchanged),
@@ -288,7 +322,7 @@ def _take_out(job: _Job, console: Console) -> _Taken:
 
 
 def _indexed(job: _Job, reader: Reader) -> _Plan:
-    wish = replace(job.wish, parts=_parts_in(job.request.paths, reader.header.project))
+    wish = replace(job.wish, parts=_parts_in(job.request.paths, as_file_name(reader.header.project)))
     placement = place(reader, wish)
 
     def write(target: Target, advance: Advance) -> None:

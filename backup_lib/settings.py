@@ -1,19 +1,33 @@
 """The settings: what ``backup:`` in Invoke's own configuration may say.
 
-Invoke reads files, environment and defaults; `settings_from` turns its answer, once, into a frozen value.
+Invoke reads files, environment and defaults; `settings_from` turns what it says, once, into a frozen value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, get_args
 
 import msgspec
+from invoke import Config
+from invoke.exceptions import AmbiguousEnvVar, UncastableEnvVar
 
 from backup_lib.errors import SettingsError
 from backup_lib.model import Format, Level
+from backup_lib.text import as_local
 
-__all__ = ["DEFAULTS", "Hooks", "Settings", "exclusive", "one_of", "settings_from", "whole_number"]
+__all__ = [
+    "DEFAULTS",
+    "Hooks",
+    "Settings",
+    "configured",
+    "exclusive",
+    "one_of",
+    "settings_from",
+    "whole_number",
+]
 
 
 class Hooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,7 +102,55 @@ DEFAULTS: dict[str, Any] = dict.fromkeys(Settings.__struct_fields__) | {
 }
 """Invoke reads ``INVOKE_BACKUP_KEEP`` and the like only for keys it knows; None keeps the text as it is."""
 
+_VARIABLES = {
+    "_".join(path).upper(): path
+    for path in (
+        *((name,) for name in Settings.__struct_fields__ if name != "hooks"),
+        *(("hooks", name) for name in Hooks.__struct_fields__),
+    )
+}
+"""Where in the table a variable belongs, by what follows ``INVOKE_BACKUP_``."""
 _LISTS = ("exclude", "include", "config_patterns")
+
+
+def configured(config: Config, say: Callable[[str], object]) -> dict[str, Any]:
+    """Return what Invoke's configuration and the environment tell of us, however a task of ours was reached.
+
+    Invoke reads of the environment only the keys that it knows. Where a project has ``backup`` in a
+    `configure` of its own, or takes our tasks one by one, it knows few of ours, or none: those are read here.
+    What names none is reported to `say`.
+
+    Raises `SettingsError` where the configuration or the environment has what cannot be in its place.
+    """
+    whole = config.clone()
+    try:
+        whole.load_shell_env()  # a task that another one calls may bring a configuration that is not complete
+    except (AmbiguousEnvVar, UncastableEnvVar, ValueError) as error:
+        raise SettingsError(f"the environment does not fit the configuration: {error}; change one") from error
+    told = whole.get("backup") or {}
+    if not isinstance(told, Mapping):
+        raise SettingsError(f"the setting backup is a table of settings, not {told!r}; write it as one")
+    prefix = f"{getattr(config, '_env_prefix', 'INVOKE_')}BACKUP_"
+    table = dict(told)
+    for name, text in sorted(os.environ.items()):
+        key = name.removeprefix(prefix)
+        if key in _VARIABLES:
+            _set_default(table, _VARIABLES[key], text)
+        elif key != name and f"backup_{key}".lower() not in whole:  # else the project itself knows it
+            say(f"Note: {name} names no setting, so it does nothing; the README has them all")
+    return table
+
+
+def _set_default(table: dict[str, Any], path: tuple[str, ...], text: str) -> None:
+    """Set what a table does not have, nor one in it; what stands in the place of that is left alone."""
+    *tables, key = path
+    for name in tables:
+        inner = table.get(name)
+        if not isinstance(inner, Mapping | NoneType):
+            return
+        table[name] = dict(inner or {})
+        table = table[name]
+    table.setdefault(key, text)
 
 
 def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
@@ -103,6 +165,7 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
     given = {
         name: value for source in (configured, flags) for name, value in source.items() if value is not None
     }
+    given = {name: _as_local(value) for name, value in given.items()}
     for name in _LISTS:
         if isinstance(text := given.get(name), str):
             given[name] = [part.strip() for part in text.split(",") if part.strip()]
@@ -120,6 +183,15 @@ def settings_from(configured: Mapping[str, Any], **flags: object) -> Settings:
         reason, _, place = str(error).partition(" - at `$.")
         name = place.rstrip("`") or "?"
         raise SettingsError(f"setting backup.{name}: {reason[0].lower()}{reason[1:]}") from error
+
+
+def _as_local(value: object) -> object:
+    """Return a value with all text in it as the names of files and commands are here."""
+    if isinstance(value, str):
+        return as_local(value)
+    if isinstance(value, Mapping):
+        return {name: _as_local(each) for name, each in value.items()}
+    return list(map(_as_local, value)) if isinstance(value, list | tuple) else value
 
 
 def _called(name: str, flags: Mapping[str, object]) -> str:

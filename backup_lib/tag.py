@@ -9,6 +9,7 @@ from backup_lib.errors import ProjectError
 from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import stated_otherwise, tag_name
 from backup_lib.store.ledger import Record
+from backup_lib.text import as_text
 from backup_lib.workplace import Workplace
 
 __all__ = ["Tagged", "is_tag_of", "tag_release", "tag_stands", "tag_version"]
@@ -37,7 +38,7 @@ def tag_version(place: Workplace, version: str, message: str | None = None, sign
     place.report_stated(version, stated)
     if there or place.dry_run:
         return Tagged(version, tag, commit, created=False)
-    repository.create_tag(tag, message or _message(tag), sign)
+    repository.create_tag(tag, as_text(message) if message else _message(tag), sign)
     return Tagged(version, tag, commit, created=True)
 
 

@@ -7,14 +7,14 @@ and an undo that was cut short goes on where it stopped.
 from __future__ import annotations
 
 import os
+from collections.abc import Set
 from dataclasses import dataclass
 from hashlib import file_digest
 from typing import Literal
 
 import msgspec
 
-from backup_lib.agreement import manifest_flaw
-from backup_lib.archive.reader import described, open_archive, open_for_reading
+from backup_lib.archive.reader import described
 from backup_lib.clock import now
 from backup_lib.errors import (
     BackupError,
@@ -26,17 +26,17 @@ from backup_lib.errors import (
     printable,
     translated,
 )
-from backup_lib.filesystem import replace_file
 from backup_lib.project.changelog import Insertion, begins
 from backup_lib.project.edit import Began, Edit, Noted, plan_removal, sweep
 from backup_lib.project.git import Repository, TagObject
 from backup_lib.project.version import tag_name
+from backup_lib.rewriting import remake_manifest
 from backup_lib.store.journal import Journal, journal_of
-from backup_lib.store.layout import MANIFEST
+from backup_lib.store.layout import SUMS
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
-from backup_lib.store.manifest import ArchiveFacts, facts_of, format_manifest, listed
 from backup_lib.tag import is_tag_of
+from backup_lib.text import as_text
 from backup_lib.workplace import Workplace
 
 __all__ = ["TakenBack", "Undone", "undo_release"]
@@ -136,13 +136,18 @@ def _refuse_unknown(place: Workplace, version: str) -> None:
 def _look(case: _Case) -> _Found:
     """Return what is to go; raises `BackupError` where any of it is not what the release made."""
     there, gone = _archives(case)
-    return _Found(_edit(case), there, gone, _tag(case), _asides(case))
+    return _Found(_edit(case), there, gone, _tag(case), _asides(case, {*there, *gone}))
 
 
-def _asides(case: _Case) -> tuple[tuple[str, str], ...]:
-    """Return what the release moved aside first from each name, as far as it is there."""
+def _asides(case: _Case, going: Set[str]) -> tuple[tuple[str, str], ...]:
+    """Return what the release moved aside first from each name, as far as it is there and the name gets free.
+
+    The sums of the store stay as long as anything else is published there.
+    """
     store = case.place.store
     moved = {record.archive: record.note for record in reversed(case.journal.asides)}
+    if set(store.ledger().standing()) - going:
+        moved.pop(SUMS, None)
     return tuple((name, aside) for name, aside in moved.items() if store.can_come_back(name, aside))
 
 
@@ -156,7 +161,7 @@ def _edit(case: _Case) -> Edit | None:
             f"the release is noted in {printable(other[-1])}, "
             f"but backup.changelog is {printable(changelog)}; set that back first"
         )
-    noted = [Noted(_inserted(note), note.archive.rpartition("/")[2]) for note in notes]
+    noted = [Noted(_inserted(note), as_text(note.archive.rpartition("/")[2])) for note in notes]
     return plan_removal(case.place.changelog, noted, _began(case))
 
 
@@ -246,7 +251,7 @@ def _act(case: _Case, found: _Found) -> None:
         found.edit.write()
     place.store.remove_archives((*found.archives, *found.gone))
     if not [name for name, aside in found.asides if place.store.bring_back(name, aside)]:
-        _remake_manifest(case)
+        remake_manifest(place, case.version)
     if found.tag and place.repository:
         _delete_tag(place.repository, tag_name(case.version), found.tag)
     place.store.intend(Record(time=now(), act="undone", archive="", version=case.version))
@@ -257,33 +262,6 @@ def _delete_tag(repository: Repository, tag: str, found: TagObject) -> None:
         repository.delete_tag(tag, found)
     except ProjectError as error:
         raise ProjectError(f"{error}; all else is taken back: mend that and run it again") from error
-
-
-def _remake_manifest(case: _Case) -> None:
-    """Write the manifest of the newest backup left of the version; what is not its own gives way."""
-    store = case.place.store
-    left = [each for each in store.backups() if each.kind == "release" and each.version == case.version]
-    if not left:
-        return
-    path = left[-1].archive.parent / MANIFEST
-    with translated(StoreError, "writing the manifest", folder=path):
-        try:
-            if manifest_flaw(left[-1].archive):
-                if os.path.lexists(path):
-                    store.move_aside(f"{path.parent.name}/{path.name}")
-                replace_file(path, _manifest(left[-1], store.expected(left[-1])))
-        except DamageError as error:
-            case.place.console.say(f"{left[-1].name} stays without a manifest: {error}")
-
-
-def _manifest(backup: Backup, archive: ArchiveFacts | None) -> bytes:
-    """Return the manifest that an archive gives; raises `DamageError` where its index cannot be read."""
-    with open_for_reading(backup.archive) as (read_at, size):
-        reader = open_archive(read_at, size)
-        if reader is None or archive is None:
-            raise DamageError("its index is missing")
-        facts = facts_of(reader.header, reader.summary, archive)
-        return b"".join(format_manifest(facts, listed(facts.project, reader.entries())))
 
 
 # --- telling

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from hashlib import file_digest
@@ -15,8 +16,9 @@ import msgspec
 import backup_lib
 from backup_lib.agreement import Agreement, manifest_differences, manifest_flaw
 from backup_lib.archive.check import check_archive
-from backup_lib.archive.plain import hash_members, open_stream, read_members
-from backup_lib.archive.reader import Reader, open_archive, open_for_reading
+from backup_lib.archive.plain import check_frames, hash_members, open_stream, read_members
+from backup_lib.archive.reader import Reader, open_archive, open_for_reading, open_remains
+from backup_lib.archive.trailer import ReadAt
 from backup_lib.clock import now
 from backup_lib.drill import restore_differences
 from backup_lib.errors import (
@@ -66,7 +68,7 @@ class Finding(msgspec.Struct, frozen=True):
     file: str | None = None
     """The damaged file, as it is called in the archive; None where it is the archive itself."""
     damage: bool = True
-    """False where the archive is whole, but the repository does not agree with it."""
+    """False where it is not the archive that is wrong: its manifest, or what the repository says of it."""
 
     def __str__(self) -> str:
         about = f"{self.archive}: {self.file}" if self.file is not None else self.archive
@@ -91,6 +93,8 @@ class Verified(msgspec.Struct, frozen=True):
     """False where nothing is recorded of the archive: it could only be read."""
     recorded: bool = False
     """Whether the proof stands in the ledger."""
+    summed: bool = False
+    """Whether ``SHA256SUMS`` of the store has its line."""
 
     @property
     def sound(self) -> bool:
@@ -189,7 +193,9 @@ def verify_version(place: Workplace, version: str | None, depth: Depth, unlimite
     """
     with place.store.reading("verify"):
         _tell_unreadable_lines(place)
-        return verify_backup(place, place.store.find(version), depth, unlimited)
+        summed = _summed(place)
+        verified = verify_backup(place, place.store.find(version), depth, unlimited)
+    return msgspec.structs.replace(verified, summed=verified.archive in summed)
 
 
 def verify_all(place: Workplace, depth: Depth, unlimited: bool = False) -> list[Verified]:
@@ -199,11 +205,12 @@ def verify_all(place: Workplace, depth: Depth, unlimited: bool = False) -> list[
         return []
     with place.store.reading("verify"):
         _tell_unreadable_lines(place)
+        summed = _summed(place)
         found = [verify_backup(place, backup, depth, unlimited) for backup in place.store.backups()]
         for name in place.store.missing():
             finding = Finding(name, "it was published, but is not there any more")
             found.append(Verified(name, None, depth, (finding,)))
-    return found
+    return [msgspec.structs.replace(each, summed=each.archive in summed) for each in found]
 
 
 def parse_depth(text: str) -> Depth:
@@ -218,6 +225,18 @@ def _tell_unreadable_lines(place: Workplace) -> None:
         place.console.say(
             f"{counted(len(lines), 'line')} of the ledger cannot be read, the first is {lines[0]}"
         )
+
+
+def _summed(place: Workplace) -> frozenset[str]:
+    """Return the archives that have their line in the sums of the store; say what is wrong with these."""
+    try:
+        sums = place.store.sums()
+    except StoreError as error:
+        place.console.say(str(error))
+        return frozenset()
+    if sums.flaw:
+        place.console.say(f"{sums.flaw}; the next backup or clean puts that right")
+    return sums.named
 
 
 def _verdict(case: _Case, seconds: float) -> Verified:
@@ -254,11 +273,7 @@ def proof_of(verified: Verified, size: int, digest: str) -> Record:
 def _examine(case: _Case) -> str:
     """Examine a backup; return the SHA-256 it should have, else the one it has, hex."""
     with open_for_reading(case.backup.archive) as (read_at, size):
-        try:
-            reader = open_archive(read_at, size)
-        except DamageError as error:
-            case.find(str(error))
-            reader = None
+        reader = _opened(case, read_at, size)
         index = reader.trailer.digest.hex() if reader else ""
         expected = case.place.store.expected(case.backup, index) if case.backup.order else None
         if reader and case.depth != "quick" and not (case.unlimited or _is_known(case, expected, index)):
@@ -271,13 +286,26 @@ def _examine(case: _Case) -> str:
             found = _hash_file(case.backup.archive)
             _compare_digest(case, expected, found)
             if _has_manifest(case):
-                _is_manifest_there(case)
+                _examine_manifest(case)
         elif reader is None:
             found = _examine_plain(case)
             _compare_digest(case, expected, found)
         else:
             found = _examine_indexed(case, reader, expected)
     return expected.sha256 if expected else found
+
+
+def _opened(case: _Case, read_at: ReadAt, size: int) -> Reader | None:
+    """Open an archive, or what is left of it; find what is wrong, and tell what works."""
+    try:
+        return open_archive(read_at, size)
+    except DamageError as error:
+        reader = open_remains(read_at, size)
+        works = "what is not named here comes back with 'restore --path'"
+        if reader is None:
+            works = "its index is lost, so only tar reads it, up to the damage"
+        case.find(f"{error}; {works}")
+        return reader
 
 
 def _is_known(case: _Case, expected: ArchiveFacts | None, index: str) -> bool:
@@ -311,11 +339,10 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
     case.files, case.content = checked.files, checked.content
     found = checked.sha256.hex()
     _compare_digest(case, expected, found)
-    if has_manifest and _is_manifest_there(case):
+    if has_manifest:
         digest = expected.sha256 if expected else found
         archive = ArchiveFacts(case.backup.archive.name, reader.size, digest, reader.trailer.digest.hex())
-        for what in manifest_differences(case.backup.archive, reader, archive, agreement):
-            case.find(what)
+        _examine_manifest(case, manifest_differences(case.backup.archive, reader, archive, agreement))
     for disagreement in agreement.findings:
         case.find(*disagreement)
     case.statement = statement(header, reader.summary, case.backup.label)
@@ -327,18 +354,33 @@ def _examine_indexed(case: _Case, reader: Reader, expected: ArchiveFacts | None)
 
 def _drill(case: _Case, reader: Reader, advance: Advance) -> None:
     try:
-        for path, what in restore_differences(case.backup.archive, reader, advance):
+        for path, what in restore_differences(case.backup.archive, reader, case.place.store.path, advance):
             case.find(what, path)
     except (DamageError, RestoreError) as error:
         case.find(f"it cannot be restored: {error}")
 
 
-def _is_manifest_there(case: _Case) -> bool:
-    """Tell whether the manifest is there and its own; find what else it is."""
-    flaw = manifest_flaw(case.backup.archive)
+def _examine_manifest(case: _Case, differences: Iterable[str] | None = None) -> None:
+    """Find what is wrong with the manifest, which is no damage of the archive, and the way back.
+
+    It has to be whole; where they are given, its `differences` from what the archive gives are looked for.
+    """
+    told: list[str] = []
+    try:
+        flaw = manifest_flaw(case.backup.archive, whole=differences is None)
+        told = [] if flaw else list(differences or ())
+    except OSError as error:
+        if error.errno in _OF_THE_MACHINE:
+            raise
+        flaw = f"its MANIFEST.txt cannot be read: {reason_of(error)}"
+    if told:
+        flaw = "its MANIFEST.txt is not the one that the archive gives"
     if flaw:
-        case.find(flaw)
-    return not flaw
+        is_whole = not any(finding.damage for finding in case.findings)
+        again = f"invoke verify --version {case.backup.version} --rewrite-manifest"
+        case.find(f"{flaw}; write it again with: {again}" if is_whole else flaw, damage=False)
+    for what in told:
+        case.find(what, damage=False)
 
 
 def _has_manifest(case: _Case) -> bool:
@@ -390,6 +432,7 @@ def _examine_plain(case: _Case) -> str:
                     case.content += member.size
                 elif member.kind == "hardlink":
                     found[name] = found.get(member.link.removeprefix(b"./"), b"")
+        check_frames(case.backup.archive, case.unlimited)
     except DamageError as error:
         case.find(str(error))
     for name, digest in told.items():

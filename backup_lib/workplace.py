@@ -16,6 +16,7 @@ from backup_lib.project.version import parse_version, project_name, project_vers
 from backup_lib.settings import Settings
 from backup_lib.store.layout import LATEST, is_day
 from backup_lib.store.local import LocalStore, open_store
+from backup_lib.text import as_text
 
 __all__ = ["Workplace"]
 
@@ -57,7 +58,7 @@ class Workplace:
         Raises `StatementError` where no backup tells it either, `ProjectError` where they cannot be read.
         """
         if self.settings.project:
-            return safe_name(self.settings.project)
+            return safe_name(as_text(self.settings.project))
         try:
             return project_name(self.root)
         except StatementError:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from invoke import Program
-from support import Outcome, Run, git
+from support import Installed, Outcome, Run, git
 
 import tasks
 from backup_lib.archive import limits
@@ -73,3 +73,9 @@ def run(project: Path) -> Run:
         return Outcome(code, out.getvalue(), err.getvalue())
 
     return run_tasks
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Installed:
+    """The package beside the project, as a wheel lays it down."""
+    return Installed.at(tmp_path / "installed")

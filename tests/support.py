@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -39,6 +40,14 @@ class Outcome:
 
 
 Run = Callable[..., Outcome]
+
+HEEDING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGTERM, signal.SIG_DFL)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+"""
+"""The start of a program that is sent signals: whoever runs the tests may ignore them, as ``nohup`` does."""
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -118,6 +127,39 @@ def invoke(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {"PYTHONPATH": str(Path(tasks.__file__).parent)}
     command = [sys.executable, "-m", "invoke", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """The package as a wheel lays it down, and the command ``invoke`` beside it."""
+
+    place: Path
+
+    @classmethod
+    def at(cls, place: Path) -> Installed:
+        """Install it below a new folder."""
+        ours = Path(tasks.__file__).parent
+        shutil.copytree(
+            ours / "backup_lib", place / "backup_lib", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        shutil.copy(tasks.__file__, place / "backup_lib" / "tasks.py")
+        (place / "bin").mkdir()
+        (place / "bin" / "invoke").write_text("from invoke.main import program\nprogram.run()\n")
+        return cls(place)
+
+    def invoke(
+        self, folder: Path, *arguments: str | bytes, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the command in a folder, whose ``tasks.py`` is its own; output that is not UTF-8 is escaped."""
+        return subprocess.run(
+            [sys.executable, str(self.place / "bin" / "invoke"), *arguments],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(self.place)} | environment,
+            capture_output=True,
+            encoding="utf-8",
+            errors="backslashreplace",
+            check=False,
+        )
 
 
 def of_first_shape(records: Iterable[Header | Block | Summary], level: int = 6) -> bytes:

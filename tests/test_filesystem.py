@@ -144,10 +144,34 @@ def _by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(filesystem, "_libc", object())
 
 
-@pytest.mark.parametrize("way", [lambda monkeypatch: None, _by_hand, _elsewhere])
+def _without_links(number: int) -> Callable[[pytest.MonkeyPatch], None]:
+    """A file system that knows hard links as little as the flag; each says it in its own way."""
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    def patch(monkeypatch: pytest.MonkeyPatch) -> None:
+        _by_hand(monkeypatch)
+        monkeypatch.setattr(os, "link", refuse)
+
+    return patch
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        pytest.param(lambda monkeypatch: None, id="at once"),
+        pytest.param(_by_hand, id="by a link"),
+        pytest.param(_elsewhere, id="no such call"),
+        *(
+            pytest.param(_without_links(number), id=errno.errorcode[number])
+            for number in (errno.EPERM, errno.EIO, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK)
+        ),
+    ],
+)
 def test_renaming_never_takes_a_name(
     way: Callable[[pytest.MonkeyPatch], None], folder: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

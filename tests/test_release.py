@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
-from support import Run, archive_of, git, invoke, refused, setting, unreadable
+from support import HEEDING, Run, archive_of, git, invoke, refused, setting, unreadable
 
 import tasks
 from backup_lib import release as release_module
@@ -609,9 +609,13 @@ def test_help_is_for_a_newcomer(project: Path, run: Run) -> None:
 def test_a_failure_of_the_machine_is_told_with_its_file(
     project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No room for temporary files is no bug of ours, and is not called one."""
-    monkeypatch.setattr(tempfile, "tempdir", str(project / "nowhere"))
-    refused(run("backup"), 1, f"backup: No such file or directory: {project / 'nowhere'}/")
+    """What the system does not do, where nobody thought of it, is no bug of ours, and is not called one."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENFILE, os.strerror(errno.ENFILE), str(project / "nowhere"))
+
+    monkeypatch.setattr(release_module, "release", fail)
+    refused(run("release"), 1, f"release: Too many open files in system: {project / 'nowhere'}; 'invoke")
 
 
 def test_an_unexpected_error_is_one_line_and_debug_shows_where(
@@ -673,8 +677,7 @@ def test_a_signal_ends_a_run_with_its_code_and_nothing_left(project: Path, numbe
     """A terminal that is closed is 129, Ctrl-C 130, SIGTERM 143; nothing half-made stays."""
     recipes = Path(tasks.__file__).read_text()
     stop = (
-        "import os, signal, time, backup_lib.archive.intake as intake\n"
-        "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # whoever runs the tests may ignore it
+        f"{HEEDING}import os, time, backup_lib.archive.intake as intake\n"
         f"def stop(*_): os.kill(os.getpid(), {number}); time.sleep(0.02)\n"
         "intake.open_source = stop\n"
     )

@@ -100,6 +100,29 @@ def test_blocks_of_an_archive_of_the_first_shape_are_copied(
     assert run("verify", "--all", "--depth", "restore").code == 0
 
 
+@pytest.mark.parametrize("form", ["gz", "zst"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_first_block_is_copied_to_another_place(
+    big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, form: str, version: int
+) -> None:
+    """With a commit it is the second, and without again the first: a mark stands behind the first alone."""
+    repository = big_project.parent / "repository"
+    (big_project / ".git").rename(repository)
+    with monkeypatch.context() as patch:
+        patch.setattr("backup_lib.archive.writer.VERSION", version)
+        made(run, monkeypatch, "--format", form)
+    archives = []
+    for here, there in ((repository, big_project / ".git"), (big_project / ".git", repository)):
+        here.rename(there)
+        again, taken = made(run, monkeypatch, "--format", form)
+        archives.append(again)
+        assert taken < 20
+    archives.append(made(run, monkeypatch, "--format", form)[0])
+    assert run("verify", "--all", "--depth", "restore").code == 0
+    for archive in archives:
+        assert archive.read_bytes().count(b"\x50\x2a\x4d\x18\x08\0\0\0RBKP\2\0\0\0") == (form == "zst")
+
+
 def test_fresh_reads_everything(big_project: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """--fresh reuses nothing, and so does another level."""
     _, first = made(run, monkeypatch)

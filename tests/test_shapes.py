@@ -77,10 +77,16 @@ def tree(folder: Path) -> dict[bytes, Thing]:
     return found
 
 
+def summed(store: Path) -> set[str]:
+    """Return the archives in the sums of a store, which ``sha256sum`` finds as they should be."""
+    subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=store, check=True)
+    return {line[66:] for line in (store / "SHA256SUMS").read_text().splitlines()}
+
+
 def test_each_shape_is_there() -> None:
     """No store of an older shape is ever taken away, nor anything out of one."""
     assert [name[0] for name in SHAPES] == [str(number + 1) for number in range(len(SHAPES))]
-    assert len(SHAPES) >= 5
+    assert len(SHAPES) >= 6
     for name in SHAPES:
         assert len(archives(DATA / name)) >= 9
 
@@ -155,6 +161,7 @@ def test_clean_keeps_the_newest_and_touches_nothing_else(store: Path, run: Run) 
     kept = {name for name in before if name.startswith((f"v{newest(store)}/", "2")) or "safety" in name}
     assert len(kept) >= 4
     assert kept <= set(after)
+    assert summed(store) == set(after)
     assert run("verify", "--all").code == 0
 
 
@@ -167,6 +174,7 @@ def test_the_next_backup_is_added_to_it(store: Path, run: Run, project: Path) ->
     assert daily.parent == store
     after = archives(store)
     assert {name for name in before if after.get(name) != before[name]} <= {daily.name}
+    assert summed(store) == set(after)
     assert run("verify", "--all").code == 0
     assert run("restore", "--to", "new").code == 0
     assert (project / "new" / "demo" / "src" / "server.js").read_bytes() == b"require('http');\n"

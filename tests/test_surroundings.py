@@ -7,6 +7,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,6 +67,67 @@ def test_a_restore_test_that_has_no_room_proves_nothing(project: Path, run: Run)
     assert ledger_of(archive) == before
     with files_of_at_most(1 << 19):
         assert run("verify").code == 0
+
+
+@pytest.mark.parametrize("places", [[], ["."]], ids=["nowhere", "the working folder"])
+def test_a_restore_test_without_a_temporary_folder_is_made_in_the_store(
+    archive: Path, run: Run, monkeypatch: pytest.MonkeyPatch, places: list[str]
+) -> None:
+    """Not in the project, which Python would take at last; and nothing of it stays."""
+    made: list[Path] = []
+    real = tempfile.mkdtemp
+
+    def noted(prefix: str, dir: Path) -> str:
+        made.append(dir)
+        return real(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [os.path.abspath(at) for at in places])
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
+    store = archive.parent.parent
+    before = sorted(os.listdir(store))
+    assert run("verify", "--depth", "restore").code == 0
+    assert run("verify", "--depth", "restore", "--archive", str(archive)).code == 0
+    assert made == [store, store]
+    assert sorted(os.listdir(store)) == before
+
+
+_READ_ONLY = """
+set -e
+mount --make-rprivate /
+for place in /tmp /var/tmp "$top"; do mount --bind $place $place; mount -o remount,ro,bind $place; done
+mount --bind "$store" "$store"; mount -o remount,rw,bind "$store"
+unset TMPDIR TEMP TMP
+"""
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        ["backup --new-store", "verify --depth restore"],
+        ["backup --daily --new-store --format zst", "verify --all", "clean"],
+        ["backup --new-store", "tag --dry-run", "restore --to $top/new --dry-run", "clean --keep 1"],
+    ],
+    ids=["version", "daily", "nothing else"],
+)
+def test_only_the_store_need_be_writable(project: Path, tmp_path: Path, commands: list[str]) -> None:
+    """In a container with a read-only root and a volume for the backups all works, restore test included."""
+    if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount")
+    store = tmp_path / "store"
+    store.mkdir()
+    tries = "".join(f"$invoke {command}\n" for command in commands)
+    done = shell(
+        project,
+        'exec unshare -m bash -c "$inside"',
+        inside=f"{_READ_ONLY}! touch {project}/x 2>/dev/null\n{tries}",
+        top=str(tmp_path),
+        store=str(store),
+        INVOKE_BACKUP_STORE=str(store),
+    )
+    assert done.returncode == 0, done
+    assert list(store.glob("**/*.tar.*"))
+    assert not [name for name in os.listdir(store) if "restore-test" in name]
 
 
 @pytest.mark.parametrize("files", [10, 12, 13, 14, 16, 20])

@@ -9,12 +9,12 @@ from hashlib import sha1, sha256
 from typing import Protocol
 
 from backup_lib.archive.block import LARGE
-from backup_lib.archive.order import is_below, is_plain, keys_of, misplaced
+from backup_lib.archive.order import follows, is_plain, keys_of, misplaced
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reader import GIANT, WORTH_PROCESSES, PlacedBlock, Reader, Unit, batches
 from backup_lib.archive.salvage import whole_entries
 from backup_lib.archive.tar import END, commit_header, padding
-from backup_lib.errors import DamageError
+from backup_lib.errors import DamageError, printable
 from backup_lib.model import Entry
 from backup_lib.progress import Advance
 
@@ -124,8 +124,7 @@ class _Judged:
     def follow(self, first: bytes, last: bytes, last_leaf: bool) -> None:
         """Note that paths follow, in order from the `first` to the `last` one."""
         if self.last is not None:
-            self.is_plain = self.is_plain and self.last < first
-            self.is_plain = self.is_plain and not (self.last_leaf and is_below(first, self.last))
+            self.is_plain = self.is_plain and follows(first, self.last, self.last_leaf)
         self.first = first if self.first is None else self.first
         self.last, self.last_leaf = last, last_leaf
 
@@ -191,7 +190,7 @@ class _Checker:
         if sha256(packed).digest() != placed.block.digest:
             return self._damaged(placed, entries, packed, "its bytes do not match their digest")
         try:
-            data = self._reader.form.unpack(packed, placed.block.size)
+            data = self._reader.unpacked(placed, packed)
             return self._sound(placed, entries, data)
         except DamageError as error:
             return self._damaged(placed, entries, packed, str(error))
@@ -277,8 +276,8 @@ class _Checker:
         placed, reader = read.placed, self._reader
         if placed.end == reader.trailer.offset:
             data, what = END, "the end of the tar stream"
-        elif placed.number == 0:
-            data, what = commit_header(reader.header.commit or ""), "the header with the commit"
+        elif placed.number == 0 and reader.header.commit:
+            data, what = commit_header(reader.header.commit), "the header with the commit"
         else:
             yield Flaw(None, f"block {placed.number} holds nothing that the index knows")
             return
@@ -309,15 +308,19 @@ class _Checker:
         """Judge what follows the blocks, and the sums."""
         reader, found = self._reader, self._sum
         first = next(reader.blocks(), None)
-        if reader.header.commit and first and not first.is_empty:
+        if reader.header.commit and first and (not first.is_empty or first.end == reader.trailer.offset):
             found.flaws.append(Flaw(None, "block 0 is not the header with the commit"))
         if not found.has_end and not found.flaws:
             found.flaws.append(Flaw(None, "the end of the tar stream is missing"))
-        after = reader.read_at(reader.trailer.offset, reader.size - reader.trailer.offset)
+        after = reader.after_blocks()
         self._whole.update(after)
         if after != self._tail:
             found.flaws.append(Flaw(None, "what carries the index is damaged, or something follows it"))
-        if not found.is_plain:
+        links = self._lost_links()
+        found.flaws += [
+            Flaw(link.path, f"lost with {printable(link.link)}, its other name") for link in links
+        ]
+        if not found.is_plain or found.first:
             found.flaws += [Flaw(path, what) for path, what in misplaced(reader.entries)]
         counts = reader.summary.counts
         if not found.flaws and (found.entries, found.files, found.content) != (
@@ -326,7 +329,16 @@ class _Checker:
             counts.bytes,
         ):
             found.flaws.append(Flaw(None, "the index does not hold as much as it says"))
-        return Checked(self._whole.digest(), found.files, found.content, tuple(found.flaws))
+        files = found.files - len(links)
+        content = found.content - sum(link.size for link in links)
+        return Checked(self._whole.digest(), files, content, tuple(found.flaws))
+
+    def _lost_links(self) -> list[Entry]:
+        """Return the hard links that are whole, but whose file is lost."""
+        lost = {flaw.path for flaw in self._sum.flaws if flaw.path is not None}
+        entries = self._reader.entries() if lost else ()
+        links = [entry for entry in entries if entry.kind == "hardlink" and entry.link in lost]
+        return [link for link in links if link.path not in lost]
 
 
 class _Run:

@@ -313,7 +313,7 @@ class _Extractor:
         for entry, stamp, content in self._found(first):
             name = _name(top, entry.path)
             if (place := placement.files.get(name)) is not None:
-                pieces = (content,) if len(content) == entry.size else _pieces(content, entry.size, others)
+                pieces = (content,) if len(content) == entry.size else self._pieces(entry, content, others)
                 writer.write_file(place, stamp, pieces, entry.digest)
                 taken.content += entry.size
                 taken.files += 1
@@ -341,23 +341,38 @@ class _Extractor:
         whole = {entry.path for entry, _, _ in found}
         for entry in entries:
             if self._is_wanted(entry) and entry.path not in whole:
-                name = printable(entry.path) or "its top folder"
-                raise DamageError(f"{name} cannot be read back as it was")
+                raise self._loss(entry)
         return found
+
+    def _loss(self, entry: Entry) -> DamageError:
+        """Return the error that names an entry that is lost, and what is lost with it."""
+        placement = self.placement
+        name = _name(self.reader.header.project.encode(), entry.path)
+        place = placement.files.get(name)
+        links = [link for link, file in placement.hard_links.items() if file == place]
+        if place is not None and name in placement.only_linked:
+            links.insert(0, place)
+        told = printable(entry.path) or "its top folder"
+        if links:
+            more = f" and {len(links) - 1} more" if len(links) > 1 else ""
+            told += f", and with it the hard link {printable(links[0])}{more},"
+        return DamageError(f"{told} cannot be read back as it was")
 
     def _is_wanted(self, entry: Entry) -> bool:
         name = _name(self.reader.header.project.encode(), entry.path)
         placement = self.placement
         return name in placement.files or name in placement.folders or name in placement.links
 
-
-def _pieces(
-    content: memoryview, size: int, others: Iterable[bytes | bytearray]
-) -> Iterator[bytes | memoryview]:
-    """Yield the content of a file that runs on in `others`, which have the padding after it, too."""
-    yield content
-    left = size - len(content)
-    for data in others:
-        piece = memoryview(data)[:left]
-        left -= len(piece)
-        yield piece
+    def _pieces(
+        self, entry: Entry, content: memoryview, others: Iterable[bytes | bytearray]
+    ) -> Iterator[bytes | memoryview]:
+        """Yield the content of a file that runs on in `others`, which have the padding after it, too."""
+        yield content
+        left = entry.size - len(content)
+        try:
+            for data in others:
+                piece = memoryview(data)[:left]
+                left -= len(piece)
+                yield piece
+        except DamageError as error:
+            raise self._loss(entry) from error

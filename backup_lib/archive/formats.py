@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol, cast
 
 from backup_lib.archive import gz, zst
-from backup_lib.archive.trailer import ReadAt, Trailer
+from backup_lib.archive.trailer import Part, ReadAt, Trailer
 from backup_lib.model import Format, Level
 
 __all__ = ["FORMATS", "BlockFormat", "format_of"]
@@ -26,6 +26,9 @@ class BlockFormat(Protocol):
     def salvage(self, block: bytes, size: int) -> bytes:
         """Decompress what can still be read of one block."""
 
+    def mark(self, version: int) -> bytes:
+        """Return what stands behind the first block, as a part of it."""
+
     def tail(self, trailer: Trailer, index: bytes, lengths: list[tuple[int, int]]) -> Iterator[bytes]:
         """Yield what follows the blocks."""
 
@@ -34,6 +37,12 @@ class BlockFormat(Protocol):
 
     def payload(self, read_at: ReadAt, trailer: Trailer) -> Iterator[bytes]:
         """Yield the bytes of the index."""
+
+    def is_ours(self, read_at: ReadAt, size: int) -> bool:
+        """Whether a file shows to be one of ours, whatever is lost of it."""
+
+    def parts(self, read_at: ReadAt, size: int) -> Iterator[Part]:
+        """Yield the members or frames of what is left of an archive of ours."""
 
 
 FORMATS: dict[Format, BlockFormat] = {"gz": cast(BlockFormat, gz), "zst": cast(BlockFormat, zst)}

@@ -10,6 +10,7 @@ else, where the digests of a block stand in its record, and each entry has its w
 
 from __future__ import annotations
 
+import re
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -21,7 +22,7 @@ from backup_lib.archive.tar import RECORD
 from backup_lib.errors import DamageError
 from backup_lib.model import Block, Entry, GitState, Header, Kind, Summary
 
-__all__ = ["IndexWriter", "PackedBlock", "read_records"]
+__all__ = ["START", "IndexWriter", "PackedBlock", "begins_index", "read_records"]
 
 Read = TypeVar("Read")
 
@@ -34,6 +35,11 @@ _MOST_HEADER = 1 << 20
 _FREE_PATHS = 64 << 20
 """Bytes that the paths of a block may have before they are added up: no honest ones come near."""
 _PIECE = 1 << 16
+START = 4096
+"""Bytes of an index in which its first record begins, whatever its zlib stream has to say before."""
+_BEGINNING = re.compile(rb"H.{4}(?:[\x81-\x8f]|\xde..)\xa7project", re.DOTALL)
+"""How an index begins: with its header, a map of however many keys."""
+_LONGEST_BEGINNING = 16
 _DIGEST, _MARK = 32, 16
 _NO_MARK = bytes(_MARK)
 _SLASH = ord("/")
@@ -263,6 +269,19 @@ def _first_records(index: bytes) -> Iterator[Record]:
             yield _decoded(_HEADER, body)
         else:
             yield _decoded(_SUMMARY, body)
+
+
+def begins_index(data: bytes) -> bool:
+    """Whether an index of any shape begins with these bytes; `START` of them are enough."""
+    return any(map(_begins_records, (data[_START.size :], data)))
+
+
+def _begins_records(data: bytes) -> bool:
+    try:
+        start = zlib.decompressobj().decompress(data, _LONGEST_BEGINNING)
+    except zlib.error:
+        return False
+    return _BEGINNING.match(start) is not None
 
 
 def _length(array: bytes) -> int:

@@ -169,7 +169,7 @@ class TarReader:
         if self._tally:
             numbers = body.count(b",") if b"GNU.sparse.map=" in body else 0
             self._tally.records(_HEADER_COSTS + size // _HEADER_BYTES + body.count(b"\n") + numbers)
-        extended.found = extended.found or kind != b"g"
+        extended.meet(kind)
         if kind in _LONG:
             extended.long[_LONG[kind]] = body.split(b"\0", 1)[0]
         elif kind == b"g":
@@ -215,12 +215,25 @@ class _Extended:
 
     found: bool = False
     """Whether there were any since the member before."""
+    has_pax: bool = False
+    """Whether one of them was of pax."""
     always: dict[bytes, bytes] = field(default_factory=dict)
     """What a global header says of all members that follow."""
     long: dict[bytes, bytes] = field(default_factory=dict)
     """The long names of GNU tar, which those of pax go before."""
     pax: dict[bytes, bytes] = field(default_factory=dict)
     sparse: Told = field(default_factory=Told)
+
+    def meet(self, kind: bytes) -> None:
+        """Note that there is one; raises `DamageError` for a second one of pax before one member."""
+        if kind == b"g":
+            return
+        if kind in _PAX and self.has_pax:
+            raise DamageError(
+                "several extended headers stand before one member: each reader takes them otherwise"
+            )
+        self.found = True
+        self.has_pax = self.has_pax or kind in _PAX
 
     def take(self, records: Iterator[tuple[bytes, bytes]]) -> None:
         """Take the records of a pax header: no more are held than are heeded, however many there are."""
@@ -248,7 +261,7 @@ class _Extended:
     def forget(self) -> None:
         """Make ready for the next member."""
         if self.found:
-            self.found = False
+            self.found = self.has_pax = False
             self.long, self.pax, self.sparse = {}, {}, Told()
 
 
@@ -293,7 +306,8 @@ def _is_as_written(records: bytes, member: Member) -> bool:
 
 _BLANK = sum(b"        ")
 _LONG = {b"L": b"path", b"K": b"linkpath"}
-_EXTENDED = {b"x", b"X", b"g", *_LONG}
+_PAX = {b"x", b"X"}
+_EXTENDED = {*_PAX, b"g", *_LONG}
 """Types of headers that speak of the next member: of pax, of Solaris before pax, for all, of GNU tar."""
 _HEEDED = {b"path", b"linkpath", b"size", b"mtime"}
 """The pax records that are heeded, besides those about sparse files."""

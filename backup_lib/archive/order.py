@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from operator import lt
 
 from backup_lib.archive.names import LONGEST_LINK, LONGEST_NAME
 from backup_lib.filesystem import DEEPEST
 from backup_lib.model import Entry
 
-__all__ = ["is_below", "is_plain", "keys_of", "misplaced"]
+__all__ = ["follows", "is_plain", "keys_of", "misplaced"]
 
 
 def keys_of(entries: Sequence[Entry]) -> list[bytes]:
@@ -18,7 +17,17 @@ def keys_of(entries: Sequence[Entry]) -> list[bytes]:
     return [entry.path.replace(b"/", b"\0") for entry in entries]
 
 
-def is_below(key: bytes, above: bytes) -> bool:
+def follows(key: bytes, before: bytes, is_leaf: bool) -> bool:
+    """Whether one key may come right after another, which is that of a leaf or of a folder.
+
+    The folder it lies in is then the one before, or one that the one before lies in.
+    """
+    folder = key.rpartition(b"\0")[0]
+    has_folder = not folder or (before + b"\0").startswith(folder + b"\0")
+    return before < key and has_folder and not (is_leaf and _is_below(key, before))
+
+
+def _is_below(key: bytes, above: bytes) -> bool:
     """Whether one key is that of a path below another."""
     return not above or key.startswith(above + b"\0")
 
@@ -29,21 +38,20 @@ def is_plain(entries: Sequence[Entry], keys: Sequence[bytes]) -> bool:
     text = b"/\0/".join([b"", *paths, b""])
     kinds = [entry.kind for entry in entries]
     return (
-        all(map(lt, keys, islice(keys, 1, None)))
+        all(
+            follows(key, before, kind != "directory")
+            for key, before, kind in zip(islice(keys, 1, None), keys, kinds, strict=False)
+        )
         and "hardlink" not in kinds
         and ("symlink" not in kinds or all(_is_link(entry) for entry in entries if entry.kind == "symlink"))
         and text.count(b"\0") == len(paths) + 1
         and not (b"//" in text or b"/./" in text or b"/../" in text)
         and all(_fits(key.split(b"\0")) for key in keys if len(key) > LONGEST_NAME)
-        and not any(
-            kind != "directory" and is_below(below, key)
-            for kind, key, below in zip(kinds, keys, islice(keys, 1, None), strict=False)
-        )
     )
 
 
 def misplaced(entries: Callable[[], Iterable[Entry]]) -> Iterator[tuple[bytes, str]]:
-    """Find entries out of order, twice there or below a file, with names and links that none may have.
+    """Find entries out of order, twice there, without their folder, with names and links that none may have.
 
     Yields path and what is wrong; goes through the entries twice.
     """
@@ -58,6 +66,8 @@ def misplaced(entries: Callable[[], Iterable[Entry]]) -> Iterator[tuple[bytes, s
             yield entry.path, "it stands where no entry of that name belongs"
         if is_leaf and parts[: len(before)] == before:
             yield entry.path, "it lies below what is no folder"
+        elif parts and (not number or parts[:-1] != before[: len(parts) - 1]):
+            yield entry.path, "the folder that it lies in does not come before it"
         if entry.kind == "symlink" and not _is_link(entry):
             yield entry.path, "no link can lead there"
         before, is_leaf = parts, entry.kind != "directory"

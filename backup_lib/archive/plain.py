@@ -16,23 +16,29 @@ import zstandard
 from isal import igzip
 from isal.igzip_lib import IsalError
 
-from backup_lib.archive import gz
 from backup_lib.archive.formats import format_of
+from backup_lib.archive.frames import misfit
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.members import Member, TarReader
+from backup_lib.archive.reader import open_for_reading
 from backup_lib.archive.sparse import Hole
 from backup_lib.errors import DamageError, RestoreError, named
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["end_of", "hash_members", "open_stream", "read_members"]
+__all__ = ["check_frames", "end_of", "hash_members", "open_stream", "read_members"]
 
 _BUFFER = 256 << 10
 """Bytes of tar stream that are unpacked at once."""
 
 
-_OTHERS = re.compile(rb"(?P<bzip2>BZh[1-9]1AY&SY)|(?P<xz>\xfd7zXZ\0)|(?P<zip>PK\x03\x04)")
+_OTHERS = re.compile(
+    rb"(?P<bzip2>BZh[1-9]1AY&SY)|(?P<xz>\xfd7zXZ\0)|(?P<zip>PK\x03\x04)|(?P<compress>\x1f\x9d)|(?P<lzip>LZIP)"
+    rb"|(?P<lzop>\x89LZO\0\r\n\x1a\n)|(?P<lz4>\x04\x22\x4d\x18)|(?P<lzma>\x5d\0\0..\xff{5})|(?P<rar>Rar!\x1a\x07)"
+    rb"|(?P<_7z>7z\xbc\xaf\x27\x1c)",
+    re.DOTALL,
+)
 """The first bytes of formats that people may take for ours."""
 
 
@@ -48,9 +54,8 @@ def open_stream(path: Path, unlimited: bool = False, timed: bool = True) -> Iter
         tally = Tally(os.fstat(file.fileno()).st_size, unlimited, timed)
         start = file.read(10)
         if other := _OTHERS.match(start):
-            raise RestoreError(
-                f"it is packed with {other.lastgroup}, which is not read here; unpack it first"
-            )
+            packer = str(other.lastgroup).lstrip("_")
+            raise RestoreError(f"it is packed with {packer}, which is not read here; unpack it first")
         kind = format_of(start)
         file.seek(0)
         with _decompressed(file, kind) as read:
@@ -107,17 +112,25 @@ class _Counted(io.RawIOBase):
         return len(piece)
 
 
-def end_of(path: Path, reader: TarReader) -> str:
-    """Tell what is odd about the end of an archive that was read whole, or ""; tar takes all of it.
-
-    Raises `DamageError` where it is one of ours that was cut off: gzip does not notice that.
-    """
+def end_of(reader: TarReader) -> str:
+    """Tell what is odd about the end of an archive of others that was read whole, or ""; tar takes it all."""
     if not reader.ended:
-        with path.open("rb") as file:
-            if gz.is_block(file.read(64)):
-                raise DamageError("the end of the tar stream is missing: it was cut off")
         return "it has no end mark: it may have been cut off"
     return "something follows its end, and was not restored" if reader.goes_on else ""
+
+
+def check_frames(path: Path, unlimited: bool = False) -> None:
+    """Look at how the frames of a ``.tar.zst`` of any maker follow one another.
+
+    Raises `DamageError` where one is cut off, or its seek table does not fit them,
+    `RestoreError` where too much would have to be unpacked for that.
+    """
+    with open_for_reading(path) as (read_at, size):
+        wrong = ""
+        if format_of(read_at(0, 4)) == "zst":
+            wrong = misfit(read_at, size, Tally(size, unlimited))
+    if wrong:
+        raise DamageError(wrong)
 
 
 def hash_members(reader: TarReader) -> Iterator[tuple[Member, bytes]]:

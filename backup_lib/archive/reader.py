@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
-from backup_lib.archive.formats import FORMATS
+from backup_lib.archive.formats import FORMATS, BlockFormat, format_of
 from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.limits import Tally
 from backup_lib.archive.members import members_in
 from backup_lib.archive.names import LONGEST_NAME
 from backup_lib.archive.salvage import matches
 from backup_lib.archive.tar import RECORD, Stamp, plain_stamp
-from backup_lib.archive.trailer import ReadAt, Trailer
+from backup_lib.archive.trailer import VERSION, ReadAt, Trailer, most_parts
 from backup_lib.errors import DamageError, named, printable
 from backup_lib.model import Description, Entry, Format, Header, Summary
 
@@ -29,9 +31,10 @@ __all__ = [
     "Unit",
     "batches",
     "described",
-    "find_trailer",
+    "index_digest",
     "open_archive",
     "open_for_reading",
+    "open_remains",
 ]
 
 _MOST_RATIO = 1 << 15
@@ -45,6 +48,8 @@ WORTH_PROCESSES = 4 << 20
 """Bytes of archive from which on it pays to read them in processes."""
 GIANT = 32
 """Where a file runs on in more blocks than these, its blocks are dealt with side by side."""
+_NEAR = 8
+"""Members or frames of one length, before and behind where a block should lie, that are looked at."""
 _EMPTY_ARRAYS = (b"\x90", b"\xdc\0\0", b"\xdd\0\0\0\0")
 
 Found = tuple[Entry, Stamp, memoryview]
@@ -76,6 +81,24 @@ class PlacedBlock:
         return self.block.unpack().entries
 
 
+@dataclass(frozen=True, slots=True)
+class Remains:
+    """Where the blocks of an archive may lie from which bytes were lost, or to which some were added."""
+
+    shift: int
+    """Bytes that the index lies further on than it should."""
+    starts: Mapping[int, Sequence[int]]
+    """By its length, where each member or frame begins, in order; bytes."""
+
+    def places(self, offset: int, length: int) -> Iterator[int]:
+        """Yield where the block of that length may lie that should begin at byte `offset`."""
+        if offset + self.shift >= 0:
+            yield offset + self.shift
+        starts = self.starts.get(length, ())
+        nearest = bisect_left(starts, offset)
+        yield from starts[max(0, nearest - _NEAR) : nearest + _NEAR]
+
+
 Unit = tuple[PlacedBlock, ...]
 """A block, with those that its last file runs on in."""
 
@@ -83,20 +106,34 @@ Unit = tuple[PlacedBlock, ...]
 class Reader:
     """An archive that has an index."""
 
-    def __init__(self, read_at: ReadAt, size: int, kind: Format, trailer: Trailer) -> None:
+    def __init__(
+        self,
+        read_at: ReadAt,
+        size: int,
+        kind: Format,
+        trailer: Trailer,
+        index: bytes,
+        remains: Remains | None = None,
+    ) -> None:
+        """Read an archive by its `index`: as it lies in there, without the frames that carry it.
+
+        Its blocks lie where it says, or where the `remains` have them.
+        Raises `DamageError` where it is none, or of a later version.
+        """
         self.read_at = read_at
         self.size = size
         """Bytes of the archive."""
         self.form = FORMATS[kind]
         self.trailer = trailer
-        self.index = b"".join(self.form.payload(read_at, trailer))
-        """The index as it lies in the archive: compressed, without the frames that carry it."""
-        if len(self.index) != trailer.length or sha256(self.index).digest() != trailer.digest:
-            raise DamageError("the index does not match its digest")
-        first = next(read_records(self.index))
+        self.index = index
+        self.remains = remains
+        first = next(read_records(index))
         if not isinstance(first, Header) or first.format != kind or not _is_usable(first):
             raise DamageError("the index has no fitting header")
+        if first.shape != trailer.version:
+            raise DamageError("its index and its trailer are of different versions of the format")
         self.header = first
+        self._mark = self.form.mark(trailer.version)
         self._summary: Summary | None = None
 
     def blocks(self) -> Iterator[PlacedBlock]:
@@ -156,8 +193,17 @@ class Reader:
         return self._summary
 
     def packed(self, placed: PlacedBlock) -> bytes:
-        """Return the compressed bytes of a block, unchecked."""
-        return self.read_at(placed.offset, placed.block.length)
+        """Return the compressed bytes of a block by their digest; where none has it, what is left of it."""
+        packed = self.read_at(placed.offset, placed.block.length)
+        if self.remains and sha256(packed).digest() != placed.block.digest:
+            mark = b"" if placed.offset else self._mark
+            for at in self.remains.places(placed.offset, placed.block.length - len(mark)):
+                moved = self.read_at(at, placed.block.length)
+                if sha256(moved).digest() == placed.block.digest:
+                    return moved
+                if moved.startswith(self.form.MAGIC) and not packed.startswith(self.form.MAGIC):
+                    packed = moved  # it was moved and is damaged, too
+        return packed
 
     def unpack(self, placed: PlacedBlock) -> bytes | bytearray:
         """Return the tar stream of a block, checked against its digest.
@@ -167,7 +213,21 @@ class Reader:
         packed = self.packed(placed)
         if sha256(packed).digest() != placed.block.digest:
             raise DamageError(f"block {placed.number} at byte {placed.offset} does not match its digest")
-        return self.form.unpack(packed, placed.block.size)
+        return self.unpacked(placed, packed)
+
+    def unpacked(self, placed: PlacedBlock, packed: bytes) -> bytes | bytearray:
+        """Return the tar stream of a block by its compressed bytes; raises `DamageError`."""
+        return self.form.unpack(self.alone(placed.offset, packed), placed.block.size)
+
+    def alone(self, offset: int, packed: bytes) -> bytes:
+        """Return the bytes of the block at `offset` as they stand elsewhere: the first without the mark.
+
+        Raises `DamageError` where that has none.
+        """
+        mark = b"" if offset else self._mark
+        if not packed.endswith(mark):
+            raise DamageError("the mark of the archive does not follow it")
+        return packed[: len(packed) - len(mark)]
 
     def found(self, entries: tuple[Entry, ...], data: bytes | bytearray) -> list[Found]:
         """Return what is in `data`, the tar stream of the block in which these entries begin.
@@ -182,6 +242,10 @@ class Reader:
         """Return what has to follow the blocks, byte for byte."""
         lengths = [(placed.block.length, placed.block.size) for placed in self.blocks()]
         return b"".join(self.form.tail(self.trailer, self.index, lengths))
+
+    def after_blocks(self) -> bytes:
+        """Return what follows where the blocks should end."""
+        return self.read_at(self.trailer.offset, max(0, self.size - self.trailer.offset))
 
 
 def _is_usable(header: Header) -> bool:
@@ -212,7 +276,7 @@ def _plainly_found(entries: tuple[Entry, ...], data: bytes | bytearray, top: byt
         path, kind, size, link = entry.path, entry.kind, entry.size, entry.link
         if kind == "hardlink":
             size, link = 0, below + link
-        elif size if kind != "file" else link:
+        elif (size and kind != "file") or (link and kind != "symlink"):
             return None
         start = at + RECORD
         stamp = plain_stamp(bytes(view[at:start]), (below + path if path else top, kind, size, link))
@@ -252,24 +316,104 @@ def batches(units: Iterable[Unit]) -> Iterator[tuple[Unit, ...]]:
 
 
 def open_archive(read_at: ReadAt, size: int) -> Reader | None:
-    """Return a reader of an archive of `size` bytes, or None where it has no index.
+    """Return a reader of an archive of `size` bytes, or None where it is none of ours.
 
-    Raises `DamageError` where its index is damaged.
+    Raises `DamageError` where it shows to be one, but its index is not where it should be, or damaged.
     """
     found = _kind_and_trailer(read_at, size)
-    return Reader(read_at, size, *found) if found else None
+    if found:
+        kind, trailer = found
+        index = _index(read_at, size, kind, trailer)
+        if sha256(index).digest() != trailer.digest:
+            raise DamageError(
+                "its index is not where its end says, or damaged: something was lost, added or changed"
+            )
+        return Reader(read_at, size, kind, trailer, index)
+    kind_by_start = format_of(read_at(0, 4))
+    if kind_by_start and FORMATS[kind_by_start].is_ours(read_at, size):
+        raise DamageError("its end is missing or damaged")
+    return None
 
 
-def find_trailer(read_at: ReadAt, size: int) -> Trailer | None:
-    """Return what tells the digest of the index of an archive of `size` bytes, or None where it has none."""
+def _index(read_at: ReadAt, size: int, kind: Format, trailer: Trailer) -> bytes:
+    """Return what is where the index should be; raises `DamageError`."""
+    if not 0 < trailer.version <= VERSION:
+        raise DamageError(
+            f"its end says version {trailer.version} of the format: damage, or written by a later release"
+        )
+    if trailer.offset + trailer.length > size:
+        return b""
+    return b"".join(FORMATS[kind].payload(read_at, trailer))
+
+
+def open_remains(read_at: ReadAt, size: int) -> Reader | None:
+    """Return a reader of what is left of an archive that `open_archive` refuses; None without its index.
+
+    The index has no digest that vouches for it: only its blocks and files do, which have to match it.
+    """
     found = _kind_and_trailer(read_at, size)
-    return found[1] if found else None
+    kind = found[0] if found else format_of(read_at(0, 4))
+    if kind is None:
+        return None
+    starts: dict[int, list[int]] = {}
+    for at, index in reversed(list(_indexes(read_at, size, FORMATS[kind], starts))):
+        with suppress(DamageError):
+            return _reader_of_remains(read_at, size, kind, (at, index), starts)
+    return None
+
+
+def _reader_of_remains(
+    read_at: ReadAt, size: int, kind: Format, found: tuple[int, bytes], starts: Mapping[int, Sequence[int]]
+) -> Reader:
+    """Return a reader by an index that was `found` at a byte; raises `DamageError`."""
+    at, index = found
+    records = read_records(index)
+    header = next(records)
+    if not isinstance(header, Header) or not 0 < header.shape <= VERSION:
+        raise DamageError("it has no header, or is of a later version")
+    offset = sum(record.length for record in records if isinstance(record, PackedBlock))
+    trailer = Trailer(offset, len(index), sha256(index).digest(), header.shape)
+    return Reader(read_at, size, kind, trailer, index, Remains(at - offset, starts))
+
+
+def _indexes(
+    read_at: ReadAt, size: int, form: BlockFormat, starts: dict[int, list[int]]
+) -> Iterator[tuple[int, bytes]]:
+    """Yield every index that is found by stepping through a file, and where it begins.
+
+    Where each part with content begins is put down in `starts`, by its length.
+    """
+    at = 0
+    pieces: list[bytes] = []
+    for part in islice(form.parts(read_at, size), most_parts(size)):
+        if part.kind == "data":
+            starts.setdefault(part.end - part.at, []).append(part.at)
+        if part.kind == "index":
+            at = at if pieces else part.at
+            pieces.append(read_at(*part.carried))
+        elif pieces:
+            yield at, b"".join(pieces)
+            pieces = []
+    if pieces:
+        yield at, b"".join(pieces)
+
+
+def index_digest(read_at: ReadAt, size: int) -> bytes:
+    """Return the SHA-256 of the index of an archive of `size` bytes, compared; nothing where it has none.
+
+    Nothing that the index says is looked at.
+    """
+    found = _kind_and_trailer(read_at, size)
+    with suppress(DamageError):
+        if found and sha256(_index(read_at, size, *found)).digest() == found[1].digest:
+            return found[1].digest
+    return b""
 
 
 def _kind_and_trailer(read_at: ReadAt, size: int) -> tuple[Format, Trailer] | None:
     for kind, form in FORMATS.items():  # told by the end: the start may be damaged
         trailer = form.find_trailer(read_at, size)
-        if trailer is not None and trailer.offset + trailer.length <= size:
+        if trailer is not None:
             return kind, trailer
     return None
 

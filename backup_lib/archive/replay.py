@@ -14,7 +14,7 @@ from typing import NamedTuple
 from backup_lib.archive.extract import Placement, Wish, finish
 from backup_lib.archive.members import Member, TarReader
 from backup_lib.archive.names import inner_path, shown
-from backup_lib.archive.plain import end_of, open_stream
+from backup_lib.archive.plain import check_frames, end_of, open_stream
 from backup_lib.archive.tar import Stamp
 from backup_lib.archive.target import Target, Writer
 from backup_lib.errors import DamageError, RestoreError
@@ -119,7 +119,8 @@ def place_plain(path: Path, wish: Wish) -> Replayed:
             replay.play(number, member, reader)
         if number < 0 and not reader.ended:
             raise DamageError("it is no archive")
-        placement = Replayed(note=end_of(path, reader), unlimited=wish.unlimited)
+        check_frames(path, wish.unlimited)
+        placement = Replayed(note=end_of(reader), unlimited=wish.unlimited)
     hurried = replace(wish, wanted=_counting(wish.wanted, reader)) if wish.wanted else wish
     placement.skipped = [name for name in replay.skipped if hurried.out(name, False) is not None]
     for out, name, thing in _wanted(replay, hurried):

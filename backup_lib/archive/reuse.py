@@ -15,6 +15,7 @@ import msgspec
 
 from backup_lib.archive.index import PackedBlock, read_records
 from backup_lib.archive.reader import Reader
+from backup_lib.errors import DamageError
 from backup_lib.model import Block, Header, Source
 
 __all__ = ["Reuse", "Reused"]
@@ -75,11 +76,15 @@ class Reuse:
             return None
         try:
             packed = self._reader.read_at(offset, found.length)
-        except OSError:
+            if sha256(packed).digest() != found.digest:
+                return None
+            packed = self._reader.alone(offset, packed)
+        except (OSError, DamageError):
             return None
-        if sha256(packed).digest() != found.digest:
-            return None
-        return Reused(packed, found.unpack())
+        block = found.unpack()
+        if len(packed) < found.length:
+            block = msgspec.structs.replace(block, length=len(packed), digest=sha256(packed).digest())
+        return Reused(packed, block)
 
 
 def _makes_the_same_blocks(before: Header, now: Header) -> bool:

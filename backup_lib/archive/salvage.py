@@ -70,9 +70,6 @@ def matches(entry: Entry, member: Member, top: bytes) -> bool:
         member.name == (top + b"/" + entry.path if entry.path else top)
         and member.kind == entry.kind
         and (entry.kind == "hardlink" or member.size == entry.size)
-        and (
-            (entry.kind == "file" and not member.link)
-            or entry.kind == "directory"
-            or member.link == (top + b"/" + entry.link if entry.kind == "hardlink" else entry.link)
-        )
+        and (entry.kind in ("hardlink", "symlink") or not entry.link)
+        and member.link == (top + b"/" + entry.link if entry.kind == "hardlink" else entry.link)
     )

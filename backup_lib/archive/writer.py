@@ -23,7 +23,7 @@ from backup_lib.archive.intake import as_file
 from backup_lib.archive.maker import Made, Maker, Parcel, Result, RunBegins, RunEnds, RunFails
 from backup_lib.archive.pool import in_order, in_processes
 from backup_lib.archive.reuse import Reuse
-from backup_lib.archive.trailer import Trailer
+from backup_lib.archive.trailer import VERSION, Trailer
 from backup_lib.model import Block, Counts, Entry, Header, Problem, Source, Summary
 from backup_lib.progress import Advance
 
@@ -101,7 +101,7 @@ class _Appender:
         self._maker = maker
         self._sha256 = sha256()
         self._index = IndexWriter()
-        self._index.add(maker.head)
+        self._index.add(msgspec.structs.replace(maker.head, shape=VERSION))
         self._lengths: list[tuple[int, int]] = []
         self._offset = 0
         self._run: list[Block] | None = None
@@ -144,11 +144,15 @@ class _Appender:
         self._tally.lose(made.replaced)
         if not made.packed:
             return
-        self._write(made.packed)
+        packed, block = made.packed, made.block
+        if not self._offset and (mark := self._maker.form.mark(VERSION)):
+            packed += mark
+            block = msgspec.structs.replace(block, length=len(packed), digest=sha256(packed).digest())
+        self._write(packed)
         if self._run is None:
-            self._record(made.block)
+            self._record(block)
         else:
-            self._run.append(made.block)
+            self._run.append(block)
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -186,7 +190,7 @@ class _Appender:
         summary = self._tally.summary()
         self._index.add(summary)
         index = self._index.finish()
-        trailer = Trailer(self._offset, len(index), sha256(index).digest())
+        trailer = Trailer(self._offset, len(index), sha256(index).digest(), VERSION)
         for part in self._maker.form.tail(trailer, index, self._lengths):
             self._write(part)
         return Written(self._offset, self._sha256.digest(), trailer.digest, summary)

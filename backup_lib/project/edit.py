@@ -13,6 +13,7 @@ from backup_lib.errors import ProjectError, printable, translated
 from backup_lib.filesystem import replace_file, sweep_partials, sync_folder
 from backup_lib.project.changelog import Insertion, is_title, noting, without_note
 from backup_lib.project.reading import read_within, within
+from backup_lib.text import utf8
 
 __all__ = [
     "Began",
@@ -109,7 +110,7 @@ def plan_removal(path: Path, notes: Sequence[Noted], began: Began) -> Edit | Non
     for note in reversed(notes):
         after = without_note(after, note.inserted)
     for note in notes:
-        if note.name.encode() in after:
+        if utf8(note.name) in after:
             name, where = printable(note.name), printable(path)
             raise ProjectError(f"the line of {name} in {where} was edited; first take it out yourself")
     if after == before:

@@ -144,8 +144,10 @@ class Repository:
 
         Raises `ProjectError` if the repository does not hold both.
         """
-        asked = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--end-of-options", old, new)
-        output = self.tree.ask(*asked, *self.tree.within).checked(f"comparing {old[:12]} with {new[:12]}")
+        asked = ("diff-tree", "-r", "-z", "--name-only", "--no-renames", "--ignore-submodules=none")
+        output = self.tree.ask(*asked, "--end-of-options", old, new, *self.tree.within).checked(
+            f"comparing {old[:12]} with {new[:12]}"
+        )
         return [path.removeprefix(self.tree.prefix) for path in output.split(b"\0")[:-1]]
 
     def file_at(self, commit: str, path: bytes) -> bytes | None:

@@ -261,7 +261,8 @@ def _refuse_another_commit(status: bytes, commit: str | None) -> None:
 def _changes(output: bytes, prefix: bytes) -> Iterator[tuple[bytes, bool, bool]]:
     """Read ``status --porcelain=v2 -z``: each changed path, whether it is gone, whether a submodule."""
     for line in fields(output):
-        kind, states, rest = line.split(b" ", 2)
+        kind, _, facts = line.partition(b" ")
         if kind in (b"1", b"u"):
+            states, _, rest = facts.partition(b" ")
             path = rest.split(b" ", 6 if kind == b"1" else 8)[-1]
             yield path.removeprefix(prefix), states.endswith(b"D"), rest.startswith(b"S")

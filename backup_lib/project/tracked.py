@@ -19,7 +19,10 @@ GITLINK = b"160000"
 _PLAIN = (b"H 100644 ", b"H 100755 ", b"H 120000 ")
 _INDEX = ("ls-files", "-z", "-s", "-v", "--full-name")
 _BELOW = ("ls-files", "-z", "--full-name", "--recurse-submodules")
-_TAKEN_OUT = ("diff-index", "-z", "--cached", "--no-renames", "--diff-filter=D")
+_TAKEN_OUT = (
+    *("diff-index", "-z", "--cached", "--no-renames", "--diff-filter=D"),
+    "--ignore-submodules=none",  # whatever diff.ignoreSubmodules and .gitmodules say
+)
 _DOING = "listing what git tracks"
 
 

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from backup_lib.project.worktree import WorkTree
+from backup_lib.project.worktree import WorkTree, refusal
 
 __all__ = ["Unlooked", "as_staged", "unlooked"]
 
@@ -47,6 +47,8 @@ def as_staged(tree: WorkTree, files: Mapping[bytes, Unlooked]) -> frozenset[byte
     """Return those of the files, by paths below the project's root, that are in the tree as in the index.
 
     They are compared as git would: through its filters, with the executable bit where it counts that.
+
+    Raises `ProjectError` where a filter fails.
     """
     if not files:
         return frozenset()
@@ -101,11 +103,17 @@ def _blob_of(content: bytes, like: bytes) -> bytes:
 
 
 def _blobs(tree: WorkTree, paths: Sequence[bytes]) -> list[bytes]:
-    """Return what the blob ids of regular files would be, in that order, up to one that cannot be read."""
+    """Return what the blob ids of regular files would be, in that order, up to one that is gone just now.
+
+    Raises `ProjectError` where one of git's filters fails.
+    """
     if not paths:
         return []
     given = b"".join(b'"%b"\n' % _quoted(tree.prefix + path) for path in paths)
-    return tree.tell(given, "hash-object", "--stdin-paths").output.split()
+    answer = tree.tell(given, "hash-object", "--stdin-paths")
+    if answer.status and "could not open" not in answer.message:
+        raise refusal("comparing files that git does not look at", answer.message)
+    return answer.output.split()
 
 
 def _quoted(path: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 import unicodedata
@@ -15,6 +16,7 @@ import msgspec
 from backup_lib.errors import ProjectError, SettingsError, printable, translated
 from backup_lib.project.git import work_tree_of
 from backup_lib.project.reading import StatementError, read_within
+from backup_lib.text import as_text
 
 if TYPE_CHECKING:
     from semver import Version
@@ -106,7 +108,7 @@ def project_name(root: Path) -> str:
         stated = _stated(root, name, "name")
         if isinstance(stated, str) and stated.strip():
             return safe_name(stated)
-    return safe_name(root.resolve().name)
+    return safe_name(as_text(os.fsencode(root.resolve().name)))  # by its bytes: the same under any locale
 
 
 def safe_name(text: str) -> str:

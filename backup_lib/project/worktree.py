@@ -1,20 +1,22 @@
 """Asking git: how its commands are run, and what its refusals mean.
 
-git itself answers, through GitPython. Nothing in the environment can lead it to another repository.
+git itself answers, through GitPython. Nothing in the environment can lead it astray.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from subprocess import PIPE
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from backup_lib.errors import ProjectError, printable
+from backup_lib.project.environment import without_astray
 
 if TYPE_CHECKING:
     from git import Git
@@ -23,26 +25,12 @@ __all__ = ["Answer", "WorkTree", "fields", "first_line", "refusal"]
 
 _PIECE = 1 << 16
 
-_REDIRECTING = (
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_CEILING_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_IMPLICIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_SHALLOW_FILE",
-    "GIT_WORK_TREE",
-)
-"""Set inside git hooks and by some tools; each would make git answer for something else than the root."""
-
 _ENVIRONMENT = {
     "GIT_OPTIONAL_LOCKS": "0",
     "GIT_NO_LAZY_FETCH": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
     "GIT_TERMINAL_PROMPT": "0",
+    **dict.fromkeys(("GIT_TRACE2", "GIT_TRACE2_EVENT", "GIT_TRACE2_PERF"), "0"),  # else trace2.* counts
 }
 _LITERAL = {"GIT_LITERAL_PATHSPECS": "1"}
 _OPTIONS = (
@@ -51,7 +39,10 @@ _OPTIONS = (
     *("-c", "core.checkStat=default"),
     *("-c", "core.packedGitWindowSize=1m"),  # else git maps whole packs to look up sizes
     *("-c", "core.packedGitLimit=16m"),
+    *("-c", "status.showUntrackedFiles=normal"),  # git asks no flag of ours when it looks into submodules
 )
+_ENDS = ("fatal: ", "error: ")
+_ASIDES = ("warning: ", "hint: ")
 _NOT_INSTALLED = "git is not installed, but the project has a git repository; install git"
 
 
@@ -92,15 +83,12 @@ class WorkTree:
 
         Raises `ProjectError` where git is not installed, or was killed.
         """
-        return _run(self.top, commands, {**_ENVIRONMENT, **_LITERAL}, None)
+        return _run(self.top, commands, {**_ENVIRONMENT, **_LITERAL})
 
     def tell(self, given: bytes, *command: str, date: str = "") -> Answer:
         """Run one git command that reads `given`; what it makes bears the `date`, else the present one."""
         env = {**_ENVIRONMENT, "GIT_COMMITTER_DATE": date} if date else _ENVIRONMENT
-        with tempfile.TemporaryFile() as file:
-            file.write(given)
-            file.seek(0)
-            return _run(self.top, [command], env, file.fileno())[0]
+        return _run(self.top, [command], env, given)[0]
 
 
 def refusal(doing: str, message: str) -> ProjectError:
@@ -122,28 +110,36 @@ def fields(output: bytes) -> Iterator[bytes]:
 
 
 def first_line(message: str) -> str:
-    """Return the line of git's message that says what is wrong."""
+    """Return what git's message says is wrong, as one line.
+
+    What a filter, gpg or the like wrote before git gave up is the cause, and stands first.
+    """
     lines = [printable(line.strip()) for line in message.splitlines() if line.strip()]
-    fatal = [line for line in lines if line.startswith(("fatal: ", "error: "))]
-    return [*fatal, *lines, "git failed"][0].removeprefix("fatal: ").removeprefix("error: ")
+    ends = [number for number, line in enumerate(lines) if line.startswith(_ENDS)]
+    if not ends:
+        return next(iter(lines), "git failed")
+    causes = [line for line in lines[: ends[0]] if not line.startswith(_ASIDES)]
+    end = lines[ends[0]].removeprefix("fatal: ").removeprefix("error: ")
+    return "; ".join((*causes[:1], end))
 
 
 def _run(
-    top: Path, commands: Sequence[Sequence[str]], env: dict[str, str], given: int | None
+    top: Path, commands: Sequence[Sequence[str]], env: Mapping[str, str], given: bytes | None = None
 ) -> list[Answer]:
+    """Run git commands side by side; one of its own may be `given` what it reads."""
     git = _gitpython()
     runner = git.Git()
-    program = [*_unredirected(), str(runner.GIT_PYTHON_GIT_EXECUTABLE), "-C", os.fspath(top), *_OPTIONS]
-    lines = [[*program, *command] for command in commands]
+    program = [str(runner.GIT_PYTHON_GIT_EXECUTABLE), "-C", os.fspath(top), *_OPTIONS]
+    start = partial(
+        runner.execute, istream=None if given is None else PIPE, env=env, as_process=True, shell=False
+    )
     try:
         # GitPython ends the processes that are still running when an interrupt drops them.
-        processes = [
-            cast("Git.AutoInterrupt", runner.execute(line, istream=given, env=env, as_process=True))
-            for line in lines
-        ]
+        with without_astray():
+            processes = [cast("Git.AutoInterrupt", start([*program, *command])) for command in commands]
     except git.GitCommandNotFound as error:
         raise ProjectError(_NOT_INSTALLED) from error
-    said = [process.communicate() for process in processes]
+    said = [process.communicate(given) for process in processes]
     ends = [process.poll() for process in processes]
     for end, command in zip(ends, commands, strict=True):
         if end < 0:
@@ -155,13 +151,8 @@ def _run(
 
 def _gitpython() -> ModuleType:
     try:
-        import git
-    except ImportError as error:  # it looks for git when it is imported
+        with without_astray():  # it asks git for its version when it is imported
+            import git
+    except ImportError as error:
         raise ProjectError(_NOT_INSTALLED) from error
     return git
-
-
-def _unredirected() -> list[str]:
-    """GitPython passes the whole environment on: take out, by ``env -u``, what would lead git elsewhere."""
-    names = [name for name in _REDIRECTING if name in os.environ]
-    return ["env", *(part for name in names for part in ("-u", name))] if names else []

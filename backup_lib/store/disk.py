@@ -14,7 +14,16 @@ from backup_lib import filesystem
 from backup_lib.errors import StoreError, printable, translated
 from backup_lib.store.layout import partial_name
 
-__all__ = ["discard", "guarded", "is_file", "link_to", "make_folder", "new_file", "open_folder"]
+__all__ = [
+    "discard",
+    "guarded",
+    "is_file",
+    "link_to",
+    "make_folder",
+    "new_file",
+    "open_folder",
+    "write_whole",
+]
 
 _MAKE_ROOM = "make room, or run invoke clean; the earlier backups are untouched"
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
@@ -71,6 +80,13 @@ def new_file(folder: Path, name: str) -> Iterator[tuple[BinaryIO, Path]]:
                 yield file, path
         finally:
             discard(path)
+
+
+def write_whole(file: BinaryIO, data: bytes) -> None:
+    """Write all of `data` into an unbuffered file, which may take less at a call."""
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]
 
 
 def discard(path: Path) -> None:

@@ -12,6 +12,7 @@ import semver
 
 from backup_lib.errors import SettingsError, printable
 from backup_lib.model import Format
+from backup_lib.text import as_file_name, as_text
 
 __all__ = [
     "GITIGNORE",
@@ -19,6 +20,7 @@ __all__ = [
     "LEDGER",
     "LOCK",
     "MANIFEST",
+    "SUMS",
     "ArchiveName",
     "DailyName",
     "LatestName",
@@ -31,6 +33,7 @@ __all__ = [
     "is_aside_of",
     "is_day",
     "is_moment",
+    "is_our_path",
     "is_partial",
     "is_safety",
     "is_version",
@@ -49,6 +52,7 @@ __all__ = [
 ]
 
 MANIFEST = "MANIFEST.txt"
+SUMS = "SHA256SUMS"
 LEDGER = "ledger.jsonl"
 GITIGNORE = ".gitignore"
 LOCK = ".lock"
@@ -157,14 +161,14 @@ def _named(project: str, version: str, last: str, format: Format) -> str:
     if not _is_project(project):
         advice = "choose a name with the setting backup.project"
         raise SettingsError(f"the project name {printable(project)!r} cannot stand in a file name; {advice}")
-    name = f"{project}_{version_folder(version)}_{last}.tar.{format}"
+    name = as_file_name(f"{project}_{version_folder(version)}_{last}.tar.{format}")
     if len(os.fsencode(name)) > _NAME_LIMIT:
         raise SettingsError(f"the name of the backup is longer than {_NAME_LIMIT} bytes: {name}")
     return name
 
 
 def _parts(pattern: re.Pattern[str], name: str) -> dict[str, str]:
-    match = pattern.fullmatch(name)
+    match = pattern.fullmatch(as_text(name))
     if match is None or not is_version(match["version"]) or not _is_project(match["project"]):
         return {}
     return {key: value for key, value in match.groupdict().items() if key != "format"}
@@ -251,11 +255,11 @@ def name_of_theirs(name: str, number: int = 1) -> str:
 def is_aside_of(aside: str, name: str) -> bool:
     """Report whether `aside` is what `name_of_theirs` makes of `name`, both as paths below the store.
 
-    `name` has to be that of the manifest of a version, or of a daily backup.
+    `name` has to be that of the manifest of a version, of a daily backup, or of the sums.
     """
     folder, slash, base = name.rpartition("/")
     is_manifest = base == MANIFEST and parse_version_folder(folder) is not None
-    if not is_manifest and (slash or parse_daily_name(base) is None):
+    if not is_manifest and (slash or (parse_daily_name(base) is None and base != SUMS)):
         return False
     stem, suffix = map(re.escape, _without_suffix(name))
     return re.fullmatch(rf"{stem}\.theirs(-{_NUMBER})?{suffix}", aside) is not None
@@ -271,6 +275,13 @@ def is_archive_path(path: str) -> bool:
     folder, _, name = path.rpartition("/")
     sound_folder = folder == "" if "/" not in path else folder.startswith("v") and "/" not in folder
     return sound_folder and "\0" not in path and archive_format(name) is not None and not is_partial(name)
+
+
+def is_our_path(path: str) -> bool:
+    """Tell whether `path`, relative to the store, is one that we give to an archive."""
+    folder, slash, name = path.rpartition("/")
+    parts = parse_archive_name(name)
+    return folder == f"v{parts.version}" if parts else not slash and parse_daily_name(name) is not None
 
 
 def partial_name(name: str) -> str:

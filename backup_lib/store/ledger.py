@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,7 @@ from backup_lib import filesystem
 from backup_lib.errors import printable
 from backup_lib.store.layout import LEDGER
 from backup_lib.store.lines import numbered
+from backup_lib.text import as_file_name, as_text
 
 __all__ = ["Act", "Depth", "Ledger", "Record", "Result", "append", "read"]
 
@@ -198,7 +199,7 @@ def _ledger(lines: Iterable[tuple[int, bytes]]) -> Ledger:
 
 def _decoded(decoder: msgspec.json.Decoder[Record], line: bytes) -> Record | None:
     try:
-        return decoder.decode(line)
+        return _in_names(decoder.decode(line), as_file_name)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
 
@@ -243,10 +244,19 @@ def _write_whole(fd: int, data: bytes) -> None:
 
 
 def _line(record: Record) -> bytes:
+    record = _in_names(record, as_text)
     try:
         return msgspec.json.encode(record) + b"\n"
     except UnicodeEncodeError:
         return msgspec.json.encode(_without_surrogates(record)) + b"\n"
+
+
+def _in_names(record: Record, change: Callable[[str], str]) -> Record:
+    """Return a record in which what names files is changed: in the ledger that is text."""
+    if record.archive.isascii() and record.note.isascii() and record.file.isascii():
+        return record
+    archive, note, file = map(change, (record.archive, record.note, record.file))
+    return msgspec.structs.replace(record, archive=archive, note=note, file=file)
 
 
 def _without_surrogates(record: Record) -> Record:

@@ -12,11 +12,11 @@ from pathlib import Path
 from backup_lib import filesystem
 from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, printable
-from backup_lib.model import Header
+from backup_lib.model import Entry, Header
 from backup_lib.progress import Silent
-from backup_lib.store import ledger, listing, publish, recover
+from backup_lib.store import ledger, listing, publish, recover, sums
 from backup_lib.store.disk import guarded, make_folder
-from backup_lib.store.layout import LATEST, MANIFEST
+from backup_lib.store.layout import LATEST, MANIFEST, SUMS
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.lock import hold
@@ -29,14 +29,15 @@ from backup_lib.store.making import (
     refuse_making,
     write_gitignore,
 )
-from backup_lib.store.manifest import ArchiveFacts
+from backup_lib.store.manifest import ArchiveFacts, Facts
 from backup_lib.store.publish import DailyDraft, ReleaseDraft
+from backup_lib.store.sums import Sums
 from backup_lib.store.theirs import (
     Describe,
     bring_back,
     can_come_back,
     is_as_published,
-    move_aside,
+    is_our_manifest,
     undescribed,
 )
 
@@ -125,6 +126,7 @@ class LocalStore:
     def writing(self, doing: str) -> Iterator[None]:
         """Hold the store alone while the body runs, made if need be, what a crash cut short finished first.
 
+        At the end ``SHA256SUMS`` has a line for each archive that is published.
         Raises `StoreHeldError`, `StoreError`.
         """
         with guarded(
@@ -137,6 +139,8 @@ class LocalStore:
                 make_store(self.path)
                 self.report_asides(recover.recover(self.path, self.describe))
             yield
+            with guarded(self.path, f"all is done, but writing {SUMS}", "the next backup or clean writes it"):
+                self.report_asides(sums.write(self.path, ledger.read(self.path)))
 
     def reading(self, doing: str) -> AbstractContextManager[None]:
         """Hold the store with other readers while the body runs; nothing is made in what is no store."""
@@ -200,6 +204,11 @@ class LocalStore:
         with guarded(self.path, "listing the store"):
             return listing.missing(self.path, ledger.read(self.path))
 
+    def sums(self) -> Sums:
+        """Compare ``SHA256SUMS`` with the ledger."""
+        with guarded(self.path, f"reading {SUMS}"):
+            return sums.look(self.path, ledger.read(self.path))
+
     def find(self, version: str | None = None) -> Backup:
         """Return the newest backup of a version or day, or of all but safety backups (None or ``latest``).
 
@@ -235,10 +244,16 @@ class LocalStore:
         for aside in asides:
             self.say(f"A file in the way was not made here; it was moved to {printable(self.path / aside)}")
 
-    def move_aside(self, name: str) -> None:
-        """Rename what stands at `name` below the store and is not ours; within `writing`."""
-        with guarded(self.path, "moving what is not ours aside"):
-            self.report_asides([move_aside(self.path, name)])
+    def rewrite_manifest(self, backup: Backup, facts: Facts, entries: Iterable[Entry]) -> None:
+        """Write the manifest of a backup again; within `writing`. What is there and not ours is moved aside.
+
+        Raises `StoreError`, and `DamageError` where the `entries` cannot be read.
+        """
+        folder = backup.archive.parent
+        with guarded(self.path, "writing the manifest"):
+            ours = is_our_manifest(folder, ledger.read(self.path), self.describe)
+            aside = publish.rewrite_manifest(self.path, folder, facts, entries, ours)
+            self.report_asides([aside] if aside else [])
 
     def can_come_back(self, name: str, aside: str) -> bool:
         """Report whether what was moved aside from `name` is there; both are paths below the store."""

@@ -7,7 +7,6 @@ Paths are those in the archive, the top folder included, so that after extractin
 from __future__ import annotations
 
 import binascii
-import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator
@@ -21,6 +20,7 @@ from backup_lib.errors import DamageError, StoreError
 from backup_lib.model import STATES, Entry, Header, Problem, Summary
 from backup_lib.store.layout import MANIFEST, extract_command
 from backup_lib.store.lines import numbered
+from backup_lib.text import as_file_name, as_text, utf8
 
 __all__ = [
     "ArchiveFacts",
@@ -137,7 +137,7 @@ def facts_of(header: Header, summary: Summary, archive: ArchiveFacts) -> Facts:
 
 def listed(project: str, entries: Iterable[Entry]) -> Iterator[ListedFile]:
     """Yield what a manifest lists of the entries of an archive: its files and hard links."""
-    top = os.fsencode(project) + b"/"
+    top = utf8(project) + b"/"
     return ((top + entry.path, entry.digest) for entry in entries if entry.kind in ("file", "hardlink"))
 
 
@@ -169,7 +169,7 @@ def file_line(digest: bytes, path: bytes) -> bytes:
 
 def file_lines(project: str, entries: Iterable[Entry]) -> bytes:
     """Return the lines for the files and hard links among some entries, faster than one by one."""
-    top = b"  " + os.fsencode(project) + b"/"
+    top = b"  " + utf8(project) + b"/"
     held = [entry for entry in entries if entry.kind in ("file", "hardlink")]
     lines = b"".join([binascii.hexlify(entry.digest) + top + entry.path + b"\n" for entry in held])
     if lines.count(b"\n") == len(held) and b"\\" not in lines and b"\r" not in lines:
@@ -201,7 +201,7 @@ def _identity_facts(facts: Facts) -> Iterator[tuple[str, str | None]]:
 
 
 def _archive_facts(facts: Facts) -> Iterator[tuple[str, str | None]]:
-    yield "Archive", _quoted(facts.archive)
+    yield "Archive", _quoted(as_text(facts.archive))
     yield "Size", str(facts.size)
     yield "SHA-256", _quoted(facts.sha256)
     yield "Index", _quoted(facts.index) or None
@@ -218,7 +218,8 @@ def _problem_facts(facts: Facts) -> Iterator[tuple[str, str]]:
 
 
 def _command_facts(facts: Facts) -> Iterator[tuple[str, str]]:
-    yield "Restore", _quoted(f"{extract_command(facts.archive)} {shlex.quote(facts.archive)} -C DIR")
+    archive = as_text(facts.archive)
+    yield "Restore", _quoted(f"{extract_command(archive)} {shlex.quote(archive)} -C DIR")
     yield "Check", f"(cd DIR && sha256sum --check --quiet --strict /path/to/{MANIFEST})"
 
 
@@ -240,7 +241,7 @@ def _quoted_character(character: str) -> str:
 
 def _encoded(text: str) -> bytes:
     try:
-        return text.encode("utf-8", "surrogateescape")
+        return utf8(text)
     except UnicodeEncodeError:
         return text.encode("utf-8", "replace")
 
@@ -416,7 +417,7 @@ _READERS: dict[str, Callable[[str], dict[str, Any]]] = {
     "Git": _read_states,
     "Left out": _number("left_out", " committed files"),
     "Deleted": _number("deleted", " committed files"),
-    "Archive": _text("archive"),
+    "Archive": lambda value: {"archive": as_file_name(_unquoted(value))},
     "Size": _number("size"),
     "SHA-256": _text("sha256"),
     "Index": _text("index"),

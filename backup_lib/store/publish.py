@@ -23,8 +23,8 @@ from backup_lib import filesystem
 from backup_lib.clock import Instant, now
 from backup_lib.errors import SettingsError, StoreError
 from backup_lib.model import Entry, Format, Header, Summary
-from backup_lib.store import ledger
-from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder
+from backup_lib.store import ledger, sums
+from backup_lib.store.disk import discard, guarded, link_to, make_folder, new_file, open_folder, write_whole
 from backup_lib.store.layout import (
     MANIFEST,
     archive_name,
@@ -57,6 +57,7 @@ __all__ = [
     "point_latest",
     "publication",
     "refuse_names",
+    "rewrite_manifest",
 ]
 
 
@@ -186,6 +187,8 @@ class DailyDraft(Draft):
 
     def _publish(self, written: Written, proof: Record) -> Published:
         filesystem.sync_folder(self.store)  # what the ledger knows must be there, if only under this name
+        book = ledger.read(self.store)
+        sums.drop(self.store, book, [self.archive])
         with _way_made(self.store, self.archive, None, self._is_free) as aside:
             recorded = False
             try:
@@ -193,7 +196,7 @@ class DailyDraft(Draft):
                 recorded = True
                 os.replace(self.path, self.store / self.archive)
             except BaseException:
-                self._retract(recorded)
+                self._retract(book, recorded)
                 raise
         filesystem.sync_folder(self.store)
         return Published(self.archive, aside)
@@ -201,15 +204,18 @@ class DailyDraft(Draft):
     def _is_free(self) -> bool:
         return is_as_published(self.store, self.archive, ledger.read(self.store))
 
-    def _retract(self, recorded: bool) -> None:
-        """Where there was none before, let the ledger not say that there is one now.
+    def _retract(self, before: Ledger, recorded: bool) -> None:
+        """Where it has its temporary name still, let the ledger say again what it said `before`.
 
         A ledger that could not be synced is not synced again.
         """
-        if not os.path.lexists(self.store / self.archive):
-            with suppress(OSError):
-                removed = Record(time=now(), act="removed", archive=self.archive)
-                ledger.append(self.store, removed, lasting=recorded)
+        if not os.path.lexists(self.path):
+            return
+        again = Record(time=now(), act="removed", archive=self.archive)
+        if before.stands(self.archive):
+            again = replace(before.published(self.archive)[-1], time=again.time)
+        with suppress(OSError):
+            ledger.append(self.store, again, lasting=recorded)
 
 
 @contextmanager
@@ -319,9 +325,7 @@ def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> str
         return is_our_manifest(folder, ledger.read(draft.store), draft.describe)
 
     with open_folder(folder) as fd, new_file(folder, MANIFEST) as (file, manifest):
-        for part in _joined(format_manifest(facts, listed(facts.project, entries))):
-            _write_whole(file, part)
-        os.fsync(file.fileno())
+        _write_manifest(file, facts, entries)
         filesystem.sync_folder(fd)
         with _way_made(draft.store, f"{folder.name}/{MANIFEST}", facts.version, is_free) as aside:
             try:
@@ -335,6 +339,26 @@ def _publish(draft: ReleaseDraft, facts: Facts, entries: Iterable[Entry]) -> str
     return aside
 
 
+def _write_manifest(file: BinaryIO, facts: Facts, entries: Iterable[Entry]) -> None:
+    for part in _joined(format_manifest(facts, listed(facts.project, entries))):
+        write_whole(file, part)
+    os.fsync(file.fileno())
+
+
+def rewrite_manifest(store: Path, folder: Path, facts: Facts, entries: Iterable[Entry], ours: bool) -> str:
+    """Write the manifest in the folder of a version again, in one step.
+
+    What is there is moved aside, unless it is `ours`; returns its new path below the store, or "".
+    Raises `OSError`, and `DamageError` where the `entries` cannot be read: then nothing has changed.
+    """
+    with new_file(folder, MANIFEST) as (file, manifest):
+        _write_manifest(file, facts, entries)
+        with _way_made(store, f"{folder.name}/{MANIFEST}", None, lambda: ours) as aside:
+            os.replace(manifest, folder / MANIFEST)
+        filesystem.sync_folder(folder)
+    return aside
+
+
 def _joined(lines: Iterable[bytes], size: int = 1 << 18) -> Iterator[bytes]:
     """Yield the lines in pieces of about `size` bytes."""
     piece = bytearray()
@@ -344,12 +368,6 @@ def _joined(lines: Iterable[bytes], size: int = 1 << 18) -> Iterator[bytes]:
             yield bytes(piece)
             piece.clear()
     yield bytes(piece)
-
-
-def _write_whole(file: BinaryIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def publication(archive: str, facts: Facts, note: str = "") -> Record:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from backup_lib import filesystem
 from backup_lib.clock import now
-from backup_lib.store import ledger
+from backup_lib.store import ledger, sums
 from backup_lib.store.disk import discard, is_file
 from backup_lib.store.layout import (
     MANIFEST,
@@ -20,7 +23,7 @@ from backup_lib.store.layout import (
     partial_of,
 )
 from backup_lib.store.ledger import Ledger, Record
-from backup_lib.store.listing import Folder, folders, read_facts, scan
+from backup_lib.store.listing import Folder, facts_at, folders, read_facts
 from backup_lib.store.manifest import Facts
 from backup_lib.store.publish import point_latest, publication
 from backup_lib.store.theirs import Describe, is_as_published, is_our_manifest, move_aside, sha256_of
@@ -41,6 +44,7 @@ def remove(store: Path, archives: Iterable[str], describe: Describe) -> list[str
     book = ledger.read(store)
     if doomed:
         ledger.append(store, *(_intent(book, archive) for archive in doomed))
+    sums.drop(store, book, doomed)
     asides = []
     for archive in doomed:
         path = store / archive
@@ -70,18 +74,25 @@ def _finish_removal(store: Path, archive: str, describe: Describe) -> list[str]:
     folder, asides = (store / archive).parent, []
     if folder != store and _is_in_place(store, archive):
         book = ledger.read(store)
-        held = scan(folder, f"{folder.name}/")
-        if held.named() == archive:
+        facts = _manifest_in(folder)
+        if facts and f"{folder.name}/{facts.archive}" == archive:
             if is_our_manifest(folder, book, describe):
                 _unlink(folder / MANIFEST)
                 filesystem.sync_folder(folder)
             else:
-                version = held.facts.version if held.facts else None
-                asides.append(move_aside(store, f"{folder.name}/{MANIFEST}", version))
+                asides.append(move_aside(store, f"{folder.name}/{MANIFEST}", facts.version))
         _tidy(folder, book)
         filesystem.sync_folder(store)
     ledger.append(store, Record(time=now(), act="removed", archive=archive))
     return asides
+
+
+def _manifest_in(folder: Path) -> Facts | None:
+    """Return what a manifest of ours says; raises `OSError` if it cannot be read: it may name what goes."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISREG(os.lstat(folder / MANIFEST).st_mode):
+            return facts_at(folder / MANIFEST)
+    return None
 
 
 def _unlink(path: Path) -> None:
@@ -105,13 +116,14 @@ def recover(store: Path, describe: Describe) -> list[str]:
     top, *below = folders(store, book)
     versions = [folder for folder in below if parse_version_folder(folder.path.name)]
     asides += _finish_daily(top, book)
+    _record_standing_days(store, book, describe)
     for folder in versions:
         asides += _finish_release(folder, book, describe)
     _record_unknown(store, book)
     book = ledger.read(store)
     for folder in versions:
         _tidy(folder.path, book)
-    return asides
+    return [*asides, *sums.write(store, book, tolerant=True)]
 
 
 def _finish_daily(top: Folder, book: Ledger) -> Iterator[str]:
@@ -121,12 +133,34 @@ def _finish_daily(top: Folder, book: Ledger) -> Iterator[str]:
         known = book.published(name) if parse_daily_name(name) and book.stands(name) else ()
         path = top.path / partial
         if known and is_file(path, known[-1].size) and sha256_of(path) == known[-1].sha256:
+            sums.drop(top.path, book, [name])
             if os.path.lexists(top.path / name) and not is_as_published(top.path, name, book):
                 yield move_aside(top.path, name)
             os.replace(path, top.path / name)
             filesystem.sync_folder(top.path)
         else:
             discard(path)
+
+
+def _record_standing_days(store: Path, book: Ledger, describe: Describe) -> None:
+    """Put into the ledger again what stands under the name of a day whose replacement is recorded, but gone.
+
+    Giving it the name failed, and so did taking back the line that says so.
+    """
+    for name in filter(parse_daily_name, book.standing()):
+        newest = book.published(name)[-2:]
+        if _is_still(store / name, newest[0], newest[-1], describe):
+            ledger.append(store, replace(newest[0], time=now(), note="recovered"))
+
+
+def _is_still(path: Path, before: Record, last: Record, describe: Describe) -> bool:
+    """Report whether an archive is that of before; its index is read only where its size does not tell."""
+    if before.sha256 == last.sha256 or not is_file(path, before.size):
+        return False
+    if before.size != last.size:
+        return True
+    with describe(path) as description:
+        return description is not None and description.index == before.index
 
 
 def _finish_release(folder: Folder, book: Ledger, describe: Describe) -> Iterator[str]:

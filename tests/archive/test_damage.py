@@ -20,10 +20,10 @@ from backup_lib.archive.check import Checked, check_archive
 from backup_lib.archive.extract import Wish, place
 from backup_lib.archive.formats import FORMATS
 from backup_lib.archive.index import IndexWriter
-from backup_lib.archive.reader import GIANT, Reader, open_archive
+from backup_lib.archive.reader import GIANT, Reader, open_archive, open_remains
 from backup_lib.archive.salvage import legible
 from backup_lib.archive.tar import END, RECORD, _meta_header, checksum, commit_header, header, padding
-from backup_lib.archive.trailer import Trailer
+from backup_lib.archive.trailer import VERSION, Trailer
 from backup_lib.errors import DamageError, RestoreError
 from backup_lib.model import Block, Counts, Entry, Format, Header, Level, Source, Summary
 
@@ -141,7 +141,8 @@ def _legible(whole: Whole, data: bytes) -> Iterator[tuple[bytes, bool]]:
     for offset, block in whole.blocks:
         packed, before = (each[offset : offset + block.length] for each in (data, whole.data))
         form = FORMATS[whole.format]
-        given, meant = form.salvage(packed, block.size), form.unpack(before, block.size)
+        alone = before if offset else before.removesuffix(form.mark(VERSION))
+        given, meant = form.salvage(packed, block.size), form.unpack(alone, block.size)
         for entry in block.entries:
             if entry.path != LARGE:
                 start = meant.index(b"demo/" + entry.path if entry.path else b"demo")
@@ -211,7 +212,27 @@ Blocks = list[tuple[bytes, int, tuple[Entry, ...]]]
 
 
 def forged(blocks: Blocks, gap: bytes = b"", commit: str | None = None, **counts: int) -> bytes:
-    """Return a gzip archive whose digests are right and whose index says what it likes."""
+    """Return a gzip archive whose digests are right and whose index says what it likes.
+
+    The folders that its first entry lies in stand before it.
+    """
+    return forged_as_told(_below_folders(blocks), gap, commit, **counts)
+
+
+def _below_folders(blocks: Blocks) -> Blocks:
+    """Put a block with the folders above the first entry before it."""
+    at = next((at for at, (_, _, entries) in enumerate(blocks) if entries), None)
+    path = b"" if at is None else blocks[at][2][0].path
+    parts = path.split(b"/") if path else []
+    folders = [replace(TOP, path=b"/".join(parts[:depth])) for depth in range(len(parts))]
+    made = replace(SOURCE, kind="directory")
+    data = b"".join(header(b"demo/" + each.path if each.path else b"demo", made, 0, b"") for each in folders)
+    block = (gz.pack(data, "fast"), len(data), tuple(folders))
+    return [*blocks[:at], block, *blocks[at:]] if folders else blocks
+
+
+def forged_as_told(blocks: Blocks, gap: bytes = b"", commit: str | None = None, **counts: int) -> bytes:
+    """Do as `forged`, and add nothing."""
     writer = IndexWriter()
     writer.add(Header("demo", None, "", 0, "gz", "fast", commit))
     for packed, size, entries in blocks:
@@ -260,7 +281,8 @@ def test_the_index_knows_more_than_the_stream() -> None:
     """Entries without a member, members without an entry and other names are flaws."""
     assert "something follows its last entry" in flaws(forged([(ENDING[0], 1024, (FILE,))]))
     assert "index knows" in flaws(forged([ENDING, ENDING, ENDING]))
-    assert "is not the header with the commit" in flaws(forged([ENDING, ENDING]))
+    assert "index knows" in flaws(forged([ENDING, ENDING]))
+    assert "is not the header with the commit" in flaws(forged([ENDING, ENDING], commit=COMMIT))
     packed = gz.pack(b"\1" * 1024, "fast")
     assert "end of the tar stream" in flaws(forged([(packed, 1024, ())]))
     assert "not as much" in flaws(forged([ENDING], files=1)).replace("does not hold as much", "not as much")
@@ -372,6 +394,11 @@ def test_a_commit_that_the_stream_does_not_name() -> None:
     first = (gz.pack(named, "fast"), len(named), ())
     assert flaws(forged([first, plain, ENDING], commit=COMMIT, files=1)) == ""
     assert "is not the header with the commit" in flaws(forged([plain, ENDING], commit=COMMIT, files=1))
+    assert "is not the header with the commit" in flaws(forged([ENDING], commit=COMMIT))
+    for name in (COMMIT, ""):
+        unasked = commit_header(name)
+        block = (gz.pack(unasked, "fast"), len(unasked), ())
+        assert "nothing that the index knows" in flaws(forged([block, plain, ENDING], files=1))
 
 
 def test_a_block_that_follows_a_small_file() -> None:
@@ -596,7 +623,8 @@ def test_a_small_file_without_padding() -> None:
 @pytest.mark.parametrize("length", range(25))
 def test_the_start_of_a_member_may_be_cut(length: int) -> None:
     """What is too short to state its length is no block of ours."""
-    assert gz.is_block(gz.pack(b"data", "fast")[:length]) == (length >= 20)
+    start = gz.pack(b"data", "fast")[:length]
+    assert gz.is_ours(lambda at, count: start[at : at + count], length) == (length >= 20)
 
 
 @pytest.mark.parametrize("size", [1000, 1 << 50])
@@ -648,3 +676,97 @@ def test_gzip_members_tell_where_the_next_begins(whole: Whole) -> None:
         at += length
     assert found == [(offset, block.length) for offset, block in whole.blocks]
     assert run("gzip", "-dc", data=whole.data[: whole.end]).endswith(END)
+
+
+# --- what is left
+
+
+def left(data: bytes) -> Reader | None:
+    """Open what is left of an archive in memory."""
+    return open_remains(lambda offset, length: data[offset : offset + length], len(data))
+
+
+def as_it_is(data: bytes, format: Format) -> bytes:
+    """Return a block in which `data` stands as it is."""
+    if format == "zst":
+        start = b"\x28\xb5\x2f\xfd\xa0" + len(data).to_bytes(4, "little")
+        return start + (len(data) << 3 | 1).to_bytes(3, "little") + data
+    stored = b"\1" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
+    return gz._member(b"", stored, _foot(data))
+
+
+@pytest.mark.parametrize("more", [b"", b"\x28\xb5\x2f", b"\x1f\x8b\x08", b"junk", None])
+def test_an_archive_in_an_archive_is_not_taken_for_it(whole: Whole, more: bytes | None) -> None:
+    """Where the index is lost, that of an archive which lies in there as a file stands for nothing."""
+    pad = bytes(-len(whole.data) % RECORD)
+    inner = header(b"demo/a", SOURCE, len(whole.data), b"") + whole.data + pad + os.urandom(RECORD)
+    block = as_it_is(inner, whole.format)
+    first = whole.data[: whole.blocks[1][0]]
+    assert left(first + block + whole.data[whole.end :]) is not None
+    assert left(first + (block[:-50] if more is None else block + more)) is None
+
+
+def test_blocks_are_found_wherever_they_were_moved(whole: Whole) -> None:
+    """Bytes that were lost or added in several places cost the blocks they were in, and no other."""
+    (second, _), (fourth, _) = whole.blocks[1], whole.blocks[3]
+    for lost, added in ((3, 7), (1, 1), (12, 1)):
+        data = bytearray(whole.data)
+        data[fourth + 30 : fourth + 30] = b"?" * added
+        del data[second + 30 : second + 30 + lost]
+        reader = left(bytes(data))
+        assert reader is not None
+        checked = check_archive(reader, quiet)
+        told = {flaw.what.split()[1] for flaw in checked.flaws if flaw.what.startswith("block ")}
+        assert told == {"1", "3"}
+
+
+def test_a_block_that_was_moved_and_is_damaged(whole: Whole) -> None:
+    """What stands in it before the damage is read where it lies now."""
+    if whole.format == "zst":
+        pytest.skip("nothing is left of a frame of one block")
+    at, block = next(placed for placed in whole.blocks if placed[1].entries)
+    meant = whole.blocks[0][0] + 30
+    data = bytearray(whole.data)
+    data[at + block.length - 3] ^= 0xFF
+    data[meant:meant] = b"?"
+    reader = left(bytes(data))
+    assert reader is not None
+    named = {flaw.path for flaw in check_archive(reader, quiet).flaws}
+    assert not named & {entry.path for entry in block.entries}
+
+
+@pytest.mark.parametrize("entry", [replace(FILE, link=b"x"), replace(TOP, path=b"a", link=b"x")])
+@pytest.mark.parametrize("target", [b"", b"x"])
+def test_only_links_have_a_target(entry: Entry, target: bytes) -> None:
+    """A file or folder with one is none that we write, whatever its header has."""
+    data = header(b"demo/a", replace(SOURCE, kind=entry.kind), 0, target)
+    assert flaws(
+        forged([(gz.pack(data, "fast"), len(data), (entry,)), ENDING], files=len(entry.digest) // 32)
+    )
+
+
+@pytest.mark.parametrize(
+    ("paths", "told"),
+    [
+        ([b"", b"a", b"a/b"], False),
+        ([b"", b"a", b"a/b", b"a/b/c", b"d"], False),
+        ([b"a"], True),
+        ([b"", b"a/b"], True),
+        ([b"", b"a", b"a/b/c"], True),
+        ([b"", b"a", b"aa/b"], True),
+        ([b"", b"a", b"a/b", b"b/c"], True),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_each_folder_is_an_entry(paths: list[bytes], told: bool, apart: bool) -> None:
+    """A folder whose entry is missing has lost its mode and time, also where another block begins."""
+    entries = [replace(TOP, path=path) for path in paths]
+    made = replace(SOURCE, kind="directory")
+    streams = [header(b"demo/" + path if path else b"demo", made, 0, b"") for path in paths]
+    blocks: Blocks = [
+        (gz.pack(data, "fast"), len(data), (entry,)) for data, entry in zip(streams, entries, strict=True)
+    ]
+    if not apart:
+        data = b"".join(streams)
+        blocks = [(gz.pack(data, "fast"), len(data), tuple(entries))]
+    assert bool(flaws(forged_as_told([*blocks, ENDING]))) == told

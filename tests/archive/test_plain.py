@@ -421,12 +421,77 @@ def test_a_skippable_frame_comes_first(tmp_path: Path) -> None:
     assert (tmp_path / "to" / "f").read_bytes() == b"x"
 
 
-@pytest.mark.parametrize("pack", [bz2.compress, lzma.compress])
-def test_other_formats_are_named(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
-    """They are not damaged."""
-    (tmp_path / "other").write_bytes(pack(b"x" * 1000))
-    with pytest.raises(RestoreError, match=r"packed with (bzip2|xz)"):
+OTHERS: dict[str, bytes] = {
+    "bzip2": bz2.compress(b"x" * 1000),
+    "xz": lzma.compress(b"x" * 1000),
+    "lzma": lzma.compress(b"x" * 1000, lzma.FORMAT_ALONE),
+    "compress": b"\x1f\x9d\x90" + bytes(600),
+    "lz4": b"\x04\x22\x4d\x18\x64\x40\xa7" + bytes(600),
+    "lzip": b"LZIP\1\x0c" + bytes(600),
+    "zip": b"PK\x03\x04" + bytes(600),
+    "7z": b"7z\xbc\xaf\x27\x1c\0\4" + bytes(600),
+}
+
+
+@pytest.mark.parametrize("packer", OTHERS)
+def test_other_formats_are_named(packer: str, tmp_path: Path) -> None:
+    """They are not damaged: one line says what they are packed with, for ``.tar.Z``, too."""
+    (tmp_path / "other").write_bytes(OTHERS[packer])
+    with pytest.raises(RestoreError, match=f"packed with {packer}, which is not read here"):
         restore_plain(tmp_path / "other", tmp_path / "to")
+
+
+def solaris(name: bytes, value: bytes) -> bytes:
+    """Return an extended header of Solaris with one record."""
+    header = bytearray(pax(name, value))
+    header[156:157] = b"X"
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:512]))
+    return bytes(header)
+
+
+AMBIGUOUS = {
+    "two names": [pax(b"path", b"one"), pax(b"path", b"two"), member("f")],
+    "a name and a time": [pax(b"path", b"one"), pax(b"mtime", b"1"), member("f")],
+    "the same twice": [pax(b"path", b"one"), pax(b"path", b"one"), member("f")],
+    "three": [pax(b"path", b"one"), pax(b"comment", b"x"), pax(b"mtime", b"1"), member("f")],
+    "one of Solaris": [pax(b"path", b"one"), solaris(b"path", b"two"), member("f")],
+    "one for all between": [
+        pax(b"path", b"one"),
+        member("x", tarfile.XGLTYPE, b"13 comment=x\n"),
+        pax(b"path", b"two"),
+        member("f"),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", AMBIGUOUS)
+def test_several_extended_headers_before_one_member(name: str, tmp_path: Path) -> None:
+    """GNU tar and BusyBox heed the last, Python all of them, bsdtar none: no reader may be right."""
+    for archive in (
+        made(tmp_path, member("before"), *AMBIGUOUS[name]),
+        made(tmp_path, *AMBIGUOUS[name], end=b""),
+    ):
+        with pytest.raises(DamageError, match="several extended headers stand before one member"):
+            restore_plain(archive, tmp_path / "to")
+        with pytest.raises(DamageError, match="several"), open_stream(archive) as reader:
+            list(hash_members(reader))
+    assert look(tmp_path / "to") == {}
+
+
+def test_one_of_each_extended_header_is_honest(tmp_path: Path) -> None:
+    """A header for all, one of pax and the long names of GNU tar do not contradict one another."""
+    link = b"l" * 120
+    archive = made(
+        tmp_path,
+        member("x", tarfile.XGLTYPE, b"13 comment=x\n"),
+        member("././@LongLink", tarfile.GNUTYPE_LONGLINK, link + b"\0"),
+        member("././@LongLink", tarfile.GNUTYPE_LONGNAME, b"n" * 120 + b"\0"),
+        pax(b"mtime", b"1700000000"),
+        member("f", LINK, linkname="l"),
+        pax(b"path", b"g"),
+        member("f", content=b"x"),
+    )
+    assert ours(tmp_path, archive) == gnu(tmp_path, archive)
 
 
 def test_a_label_of_the_archive_is_no_file(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from support import HEEDING
 
 from backup_lib.archive.extract import Wish
 from backup_lib.archive.pool import in_processes
@@ -37,7 +38,7 @@ def work(number):
 @contextmanager
 def program(body: str) -> Iterator[subprocess.Popen[str]]:
     """Run a program that has one thread, and so may fork."""
-    command = [sys.executable, "-c", START + body]
+    command = [sys.executable, "-c", HEEDING + START + body]
     folder = Path(__file__).parents[2]
     with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) as process:
         try:

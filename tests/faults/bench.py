@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .jobs import Crash, Job
-from .judge import Seen, flaws, leftovers, look, steady, surplus, sweepings, torn
+from .judge import Seen, flaws, leftovers, look, steady, surplus, sweepings, torn, unsummed
 from .points import Point, points_of
 from .power import State, left, put, states_of, steps_of, tree_at
 from .strace import Call, calls_in, injecting, recording
@@ -198,6 +198,8 @@ class Bench:
         if now.without_modes().whole_tree() != self._after.without_modes().whole_tree():
             yield "what it wrote outside the store did not last"
         yield from (f"{label} did not last" for label in {*self._after.labels} - {*now.labels})
+        sums = {*map(steady, self._after.summed)} - {*map(steady, now.summed)}
+        yield from (f"the line of {name} did not last" for name in sums)
         proved = set(map(steady, now.proved))
         yield from (
             f"the proof of {name} did not last" for name in {*map(steady, self._after.proved)} - proved
@@ -218,6 +220,7 @@ class Bench:
     def _state_flaws(self, fault: Fault, outcome: Outcome, now: Seen) -> Iterator[str]:
         """Yield what a run left that had the time to put everything right before it ended."""
         is_done = now.labels == self._after.labels and now.whole_tree() == self._after.whole_tree()
+        is_done = is_done and {*map(steady, now.summed)} == {*map(steady, self._after.summed)}
         if outcome.code == 0 and not is_done and not self._removed_less(outcome, now):
             yield "it ended with 0, but is not done"
         if outcome.code == 3 and now.labels != self._after.labels:
@@ -227,7 +230,8 @@ class Bench:
 
     def _removed_less(self, outcome: Outcome, now: Seen) -> bool:
         """Whether a clean kept more than it was told to, and said of what that it could not be proved."""
-        is_told = self._job.task == "clean" and "damaged, so it does not count" in outcome.out
+        reasons = "damaged, so it does not count", "not as it was published here"
+        is_told = self._job.task == "clean" and any(reason in outcome.out for reason in reasons)
         return is_told and {*self._after.listed} < {*now.listed}
 
     def _sync_flaws(self, struck: Call) -> Iterator[str]:
@@ -246,7 +250,7 @@ class Bench:
             if outcome.code:
                 yield f"the next run ended with {outcome.code}: {outcome.err.strip()}"
             now = self._look()
-        if leftovers(now):  # the run had nothing to write
+        if leftovers(now) or unsummed(now):  # the run had nothing to write
             scene.must("backup", "--version", "9.0.0")
             now = self._look()
         yield from self._lost(now)

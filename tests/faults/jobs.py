@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from .strace import Call
 from .workshop import Scene, moment
 
-__all__ = ["JOBS", "LONG_AGO", "THEIRS", "Crash", "Job"]
+__all__ = ["JOBS", "LONG_AGO", "THEIRS", "THEIR_SUMS", "Crash", "Job"]
 
 _DAY = 86_400  # seconds
 LONG_AGO = 1_700_000_000
 """When the backups that are there already were made: 2023-11-14, seconds since 1970."""
 THEIRS = "Backup of 1.2.0, made by hand\n"
 """A manifest of somebody else."""
+THEIR_SUMS = f"{'0' * 64}  notes/1.2.0.txt\n"
+"""Sums of somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def _theirs(scene: Scene) -> None:
     """Make two releases, and put what is not ours where the next backups go."""
     _two_releases(scene)
     scene.write("backups/v1.2.0/MANIFEST.txt", THEIRS)
+    scene.write("backups/SHA256SUMS", THEIR_SUMS)
     with tarfile.open(scene.store / f"{datetime.date.today()}.tar.gz", "w:gz") as archive:
         archive.add(scene.project / "package.json", "demo/package.json")
 

@@ -17,12 +17,14 @@ from backup_lib.store.listing import read_facts
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
 
+from .jobs import THEIR_SUMS
 from .workshop import Scene
 
-__all__ = ["Seen", "flaws", "leftovers", "look", "steady", "surplus", "sweepings", "torn"]
+__all__ = ["Seen", "flaws", "leftovers", "look", "steady", "surplus", "sweepings", "torn", "unsummed"]
 
 _PARTIAL = re.compile(r"\..+\.[0-9a-f]{8}\.partial")
 _MOMENT = re.compile(r"[_.][0-9]{8}T[0-9]{6}Z(-[0-9]+)?")
+_SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 _NOTE = re.compile(rb"_[0-9]{8}T[0-9]{6}Z(-[0-9]+)?|[0-9]+ bytes|[0-9a-f]{64}")
 """What differs in a changelog from one release of the same version to the next."""
 Tree = dict[str, tuple[str, int, str]]
@@ -45,6 +47,8 @@ class Seen:
     """Those of them that are proved."""
     unsound: tuple[str, ...]
     """What a full verification of the listed ones, and of those that should be there, finds."""
+    summed: frozenset[str]
+    """The archives that have a line in ``SHA256SUMS``."""
     unreadable: int
     """Lines of the ledger that cannot be read."""
 
@@ -71,7 +75,9 @@ def look(scene: Scene, outside: Path) -> Seen:
     place = Workplace(outside, Settings(project="demo", store=str(scene.store)), Silent(), dry_run=True)
     backups = place.store.backups()
     ledger = place.store.ledger()
+    sums = _sums(scene.store)
     unsound = [f"{name} should be there" for name in place.store.missing()]
+    unsound += _wrong_sums(scene.store, sums)
     proved = []
     for backup in backups:
         unsound += map(str, verify_backup(place, backup, "full").findings)
@@ -85,8 +91,29 @@ def look(scene: Scene, outside: Path) -> Seen:
         ours=frozenset(_ours(place)),
         proved=frozenset(proved),
         unsound=tuple(unsound),
+        summed=frozenset(name for _, name in sums or ()),
         unreadable=len(ledger.unreadable),
     )
+
+
+def _sums(store: Path) -> list[tuple[str, str]] | None:
+    """Return digest and name of each line of the sums; None where there are none, or not ours."""
+    path = store / "SHA256SUMS"
+    if not path.exists() or path.read_text() == THEIR_SUMS:
+        return None
+    found = [_SUM.fullmatch(line) for line in path.read_text().splitlines()]
+    return [(line[1], line[2]) if line else ("no sum", "") for line in found]
+
+
+def _wrong_sums(store: Path, sums: list[tuple[str, str]] | None) -> Iterator[str]:
+    """Yield each line of the sums that does not name a file that is there and matches."""
+    if sums == []:
+        yield "SHA256SUMS has no line"
+    for digest, name in sums or ():
+        path = store / name
+        found = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "gone"
+        if found != digest:
+            yield f"SHA256SUMS says {digest[:12]} of {name}, which is {found[:12]}"
 
 
 def _ours(place: Workplace) -> Iterator[str]:
@@ -95,7 +122,8 @@ def _ours(place: Workplace) -> Iterator[str]:
     for path in store.path.rglob("*"):
         name = os.path.relpath(path, store.path)
         manifest = read_facts(path) if path.name == "MANIFEST.txt" else None
-        is_made = path.name in ("ledger.jsonl", ".gitignore") or _is_partial(name)
+        is_made = path.name in ("ledger.jsonl", ".gitignore", "SHA256SUMS") or _is_partial(name)
+        is_made = is_made and not (path.is_file() and path.read_bytes() == THEIR_SUMS.encode())
         if manifest or is_made or path.is_symlink() or path.is_dir():
             yield name
 
@@ -183,9 +211,15 @@ def leftovers(now: Seen) -> list[str]:
     return [path for path in (*now.tree, *now.store) if _is_partial(path)]
 
 
+def unsummed(now: Seen) -> list[str]:
+    """Return the backups of ours that have no line in ``SHA256SUMS``."""
+    return sorted({*now.listed} & now.ours - now.summed)
+
+
 def sweepings(now: Seen) -> Iterator[str]:
     """Yield what should not be there once another run has made up for what happened."""
     yield from (f"{path} was not swept" for path in leftovers(now))
+    yield from (f"{name} has no line in SHA256SUMS" for name in unsummed(now))
     for path in now.store:
         folder, _, name = path.rpartition("/")
         link = parse_latest_name(name)

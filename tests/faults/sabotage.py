@@ -88,6 +88,15 @@ SABOTAGES = (
         kind="kill",
     ),
     Sabotage(
+        name="late-line",
+        what="clean removes an archive before its line in SHA256SUMS",
+        file="store/recover.py",
+        old="    sums.drop(store, book, doomed)\n",
+        new="",
+        job="clean",
+        kind="kill",
+    ),
+    Sabotage(
         name="no-aside",
         what="a manifest of somebody else is written over",
         file="store/publish.py",

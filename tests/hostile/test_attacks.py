@@ -48,8 +48,9 @@ def test_attacks_with_an_index_are_refused(name: str, arena: Arena) -> None:
 
 def test_what_an_index_speaks_of_is_as_we_write_it(arena: Arena) -> None:
     """The forger is no worse than we are: else its attacks would be refused for their headers alone."""
+    folders = [Made(name, b"5") for name in (b"", b"d/", b"n" * 250 + b"/")]
     long = Made(b"n" * 250 + b"/" + b"m" * 250, content=b"long")
-    members = [file(b"a", b"x"), Made(b"d/", b"5"), Made(b"l", b"2", link=b"a"), long]
+    members = [folders[0], file(b"a", b"x"), folders[1], Made(b"l", b"2", link=b"a"), folders[2], long]
     for form in FORMATS:
         verdict = arena.verify(forged(members, form))
         assert verdict.code == 0, verdict

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Run, archive_of
+from support import HEEDING, Run, archive_of
 
 from backup_lib.archive.apart import apart
 from backup_lib.archive.wall import Ground, has_wall
@@ -70,7 +70,7 @@ def scene(tmp_path: Path) -> Path:
 def started(scene: Path, body: str, **how: object) -> subprocess.Popen[str]:
     """Start a program in a scene."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    command = [sys.executable, "-c", START + body]
+    command = [sys.executable, "-c", HEEDING + START + body]
     return subprocess.Popen(command, cwd=scene, env=environment, text=True, **how)  # type: ignore[call-overload, no-any-return]
 
 

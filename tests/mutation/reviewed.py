@@ -87,12 +87,6 @@ EQUAL = {
         "it gets its name in two steps, in more time"
     ),
     "archive/target: Writer.__init__: 1 → 2": "no descriptor is negative",
-    "archive/salvage: matches: entry.kind == 'file' → entry.kind != 'file'": (
-        "no header of ours has a link that its kind has not"
-    ),
-    "archive/salvage: matches: entry.kind == 'directory' → entry.kind != 'directory'": (
-        "no header of ours has a link that its kind has not"
-    ),
     "archive/salvage: legible: 0 → 1 #3": "how much work is too much: any near it will do",
     "store/publish: _joined: len(piece) >= size → len(piece) > size": (
         "how much is written at once: any will do"

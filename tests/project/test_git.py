@@ -156,6 +156,33 @@ def test_a_filter_that_keeps_the_size_is_seen(repository: Tree) -> None:
     assert states == {b".gitattributes": "committed", b"a.rot": "converted", b"b.off": "committed"}
 
 
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        ({"process": "no-lfs filter-process"}, "no-lfs: not found"),
+        ({"clean": "no-lfs clean -- %f"}, "no-lfs: not found"),
+        ({"clean": "echo 'lfs: no space left' >&2; exit 3"}, "lfs: no space left"),
+        ({"process": "echo 'warming up' >&2; echo nonsense"}, "warming up"),
+    ],
+    ids=["process", "clean", "its own line", "no filter"],
+)
+@pytest.mark.parametrize("flag", ["", "--assume-unchanged"])
+def test_what_a_filter_says_is_shown(repository: Tree, filters: dict[str, str], said: str, flag: str) -> None:
+    """git-LFS that is needed and missing is named, and whatever else a filter says before git gives up."""
+    repository.commit("a.bin", ".gitattributes")
+    if flag:
+        repository.git("update-index", flag, "a.bin")
+    repository.write(".gitattributes", content=b"*.bin filter=lfs\n")
+    repository.git("config", "filter.lfs.required", "true")
+    for name, command in filters.items():
+        repository.git("config", f"filter.lfs.{name}", command)
+    os.utime(repository.root / "a.bin", (1, 1))
+
+    with pytest.raises(ProjectError, match=f"failed: .*{said}; .") as refused:
+        standing(repository.root)
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
 def test_a_file_git_does_not_look_at_is_not_called_as_committed(repository: Tree, flag: str) -> None:
     """Git was told to believe it; we do not."""

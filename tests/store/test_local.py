@@ -14,13 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from backup_lib import filesystem
 from backup_lib.clock import Instant
 from backup_lib.errors import DamageError, NoSuchBackupError, SettingsError, StoreError, StoreHeldError
-from backup_lib.model import Counts, Entry, Header, Summary
-from backup_lib.store import layout, ledger, listing, lock
+from backup_lib.model import Counts, Description, Entry, Header, Summary
+from backup_lib.store import layout, ledger, listing, lock, sums
 from backup_lib.store.ledger import Record
 from backup_lib.store.listing import Backup
 from backup_lib.store.local import LocalStore, open_store
@@ -1045,6 +1046,47 @@ MANIFEST = "v1.0.0/MANIFEST.txt"
 LEDGER = "sync ledger.jsonl"
 
 
+def test_a_daily_backup_that_gets_no_name_leaves_the_ledger_as_it_was(store: LocalStore) -> None:
+    """What stands is the backup of before: it is listed, proved and summed as that."""
+    name = daily(store, b"morning")
+    before = store.ledger().published(name)[-1]
+
+    def refusing(*_: Any) -> None:
+        raise broken()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "replace", refusing)
+        with pytest.raises(StoreError, match="Input/output error"):
+            daily(store, b"evening")
+    after = store.ledger().published(name)[-1]
+    assert (after.sha256, after.created, after.size) == (before.sha256, before.created, before.size)
+    assert store.ledger().proved(name, after.sha256)
+    assert recover(store) == {name: b"morning"}
+
+
+@pytest.mark.parametrize("other", [b"late", b"evening"])
+def test_a_day_whose_replacement_is_only_recorded_is_that_of_before(tmp_path: Path, other: bytes) -> None:
+    """Its name was not given, and nobody could say so then: the next writer does, by size, else by index."""
+
+    @contextmanager
+    def describe(path: Path) -> Iterator[Description]:
+        of, known = header(None), written(path.read_bytes())
+        yield Description(of, known.summary, known.index, iter(()))
+
+    store = open_store("backups", tmp_path, describe=describe)
+    name = daily(store, b"morning")
+    [before] = store.ledger().published(name)
+    known = written(other)
+    last = msgspec.structs.replace(before, size=known.size, sha256=known.sha256, index=known.index)
+    store.record(last)
+    assert recover(store) == {name: b"morning"}
+    after = store.ledger().published(name)[-1]
+    assert (after.sha256, after.size, after.note) == (before.sha256, before.size, "recovered")
+    assert len(store.ledger().published(name)) == 3
+    assert recover(store) == {name: b"morning"}
+    assert len(store.ledger().published(name)) == 3
+
+
 def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None:
     """Content before names, the archive before its manifest, both before the ledger; the link comes last."""
     release(store, b"before", header("0.9.0"))
@@ -1066,23 +1108,30 @@ def test_each_step_of_a_release_lasts_before_the_next(store: LocalStore) -> None
 
 
 def test_each_step_of_a_daily_backup_lasts_before_the_next(store: LocalStore) -> None:
-    """It is there under its temporary name before the ledger knows it, and then gets its own."""
+    """It is there under its temporary name before the ledger knows it, and then gets its own.
+
+    The sum of the one before goes first of all.
+    """
     daily(store, b"morning")
     with store.writing("a test"), watched(store) as done, store.new_daily(header(None), NOW) as draft:
         draft.file.write(b"evening")
         draft.commit(written(b"evening"), proof(draft.archive, b"evening"))
     name = "2026-11-22.tar.gz"
-    assert done == [f"sync ~{name}", "sync .", LEDGER, f"name {name}", "sync ."]
+    assert done == [
+        *(f"sync ~{name}", "sync .", f"delete {layout.SUMS}", "sync ."),
+        *(LEDGER, f"name {name}", "sync ."),
+    ]
 
 
 def test_each_step_of_a_removal_lasts_before_the_next(store: LocalStore) -> None:
-    """The intent, the manifest, the archive, what was done; the folder that is empty then goes for good."""
+    """The intent, the sums, the archive, its manifest, what was done; the folder that is empty then goes."""
     release(store, b"1")
     daily(store, b"2")
     with store.writing("a test"), watched(store) as done:
         store.remove(store.backups())
     assert done == [
         LEDGER,
+        *(f"delete {layout.SUMS}", "sync ."),
         *(f"delete v1.0.0/{ONE}", "sync v1.0.0", f"delete {MANIFEST}", "sync v1.0.0"),
         *(f"delete {LATEST}", "sync .", LEDGER),
         *("delete 2026-11-22.tar.gz", "sync .", LEDGER),
@@ -1172,6 +1221,7 @@ def every_step(
                         action(store)
                     except (Crash, StoreError, KeyboardInterrupt):
                         failed = True
+                check_sums(store)
                 if len(steps) < at:
                     assert not failed
                     break
@@ -1194,8 +1244,26 @@ def with_two(folder: Path) -> LocalStore:
     return store
 
 
+def summed(store: LocalStore) -> dict[str, str]:
+    """Return the digest of each archive that has a line in the sums, which are never empty."""
+    path = store.path / layout.SUMS
+    if not path.exists():
+        return {}
+    lines = path.read_text().splitlines()
+    assert lines
+    return {name: digest for digest, name in (line.split("  ") for line in lines)}
+
+
+def check_sums(store: LocalStore) -> None:
+    """Each line names a file that is there and matches."""
+    for name, digest in summed(store).items():
+        assert hashlib.sha256((store.path / name).read_bytes()).hexdigest() == digest, name
+
+
 def check_sound(store: LocalStore) -> None:
-    """Nothing torn, unknown or left over is in the store."""
+    """Nothing torn, unknown or left over is in the store, and every backup has its sum."""
+    check_sums(store)
+    assert summed(store).keys() == {backup.name for backup in store.backups()}
     assert not temporary(store)
     book = store.ledger()
     assert store.missing() == book.being_removed() == ()
@@ -1289,6 +1357,7 @@ def test_a_recovery_stopped_at_any_step_is_recovered_from() -> None:
         )
         doomed = Record(time=TIME, act="remove", archive="v1.0.0/demo_v1.0.0_20261122T214500Z.tar.gz")
         store.record(known, doomed)
+        sums.drop(store.path, store.ledger(), [doomed.archive])
         (store.path / doomed.archive).unlink()  # as far as the removal came
         return store
 
