@@ -213,6 +213,7 @@ def desk(made: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Desk:
     """A fresh copy of the backups, for one of the tools."""
     for version in ("1.1.0", "1.2.0", "1.3.0"):
         shutil.copytree(made / "backups" / f"v{version}", tmp_path / f"v{version}", symlinks=True)
+    shutil.copy(made / "backups" / "SHA256SUMS", tmp_path)
     return Desk(tmp_path, made, request.param)
 
 
