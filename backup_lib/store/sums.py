@@ -81,6 +81,8 @@ def write(store: Path, book: Ledger, tolerant: bool = False) -> list[str]:
     except OSError as error:
         if not (tolerant and error.errno in _NO_ROOM):
             raise
+    else:
+        filesystem.sync_folder(store)
     return asides
 
 
@@ -100,6 +102,7 @@ def drop(store: Path, book: Ledger, archives: Iterable[str]) -> None:
         if error.errno not in _NO_ROOM:
             raise
         _put(store, [])
+    filesystem.sync_folder(store)  # outside of the try: a sync that failed is not tried again
 
 
 def _wanted(book: Ledger) -> dict[str, bytes]:
@@ -151,7 +154,7 @@ def _sync_names(store: Path, archives: Iterable[str]) -> None:
 
 
 def _put(store: Path, lines: Sequence[bytes]) -> None:
-    """Let the file have these lines, in one step that is fsynced; without any it goes."""
+    """Let the file have these lines, in one step; without any it goes. The name is still to be fsynced."""
     if lines:
         with new_file(store, SUMS) as (file, partial):
             write_whole(file, b"".join(lines))
@@ -160,4 +163,3 @@ def _put(store: Path, lines: Sequence[bytes]) -> None:
     else:
         with suppress(FileNotFoundError):
             os.unlink(store / SUMS)
-    filesystem.sync_folder(store)
