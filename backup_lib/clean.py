@@ -123,10 +123,9 @@ def clean(place: Workplace, keep: Keep) -> Cleaned:
         going = [backup for backup, fate in fates if not fate.kept]
         store.remove(going)
         store.remove_archives(gone)
+        # An older archive of a version may stay, not being as it was published: it gets its manifest again.
         for version in {backup.version for backup in going if backup.version}:
-            remake_manifest(
-                place, version
-            )  # an older archive of it may stay, if it is not as it was published
+            remake_manifest(place, version)
     return _cleaned(fates, gone)
 
 

@@ -17,10 +17,9 @@ import msgspec
 import backup_lib
 from backup_lib.archive.apart import apart
 from backup_lib.archive.extract import Placement, Wish, extract, place
-from backup_lib.archive.reader import Reader, index_digest, open_archive, open_for_reading, open_remains
+from backup_lib.archive.reader import Reader, index_digest, open_for_reading, open_with_flaw
 from backup_lib.archive.replay import extract_plain, place_plain
 from backup_lib.archive.target import Target
-from backup_lib.archive.trailer import ReadAt
 from backup_lib.archive.wall import Ground
 from backup_lib.clock import now
 from backup_lib.destination import Destination, opened
@@ -263,7 +262,7 @@ def _take_out(job: _Job, console: Console) -> _Taken:
         translated(RestoreError, "restoring", folder=job.path),
         open_for_reading(job.path) as (read_at, size),
     ):
-        reader, flaw = _opened(read_at, size)
+        reader, flaw = open_with_flaw(read_at, size)
         with _told_what_works(job, reader):
             if not job.request.paths and not flaw and reader and reader.after_blocks() != reader.tail():
                 flaw = "what carries its index is damaged, or something follows it"
@@ -272,14 +271,6 @@ def _take_out(job: _Job, console: Console) -> _Taken:
             if reader is None and job.is_managed:
                 raise DamageError("its index is missing, so it was cut off or replaced")
             return _take_out_of(job, reader, console)
-
-
-def _opened(read_at: ReadAt, size: int) -> tuple[Reader | None, str]:
-    """Open an archive, or what is left of it, and then tell what is wrong with it."""
-    try:
-        return open_archive(read_at, size), ""
-    except DamageError as error:
-        return open_remains(read_at, size), str(error)
 
 
 @contextmanager

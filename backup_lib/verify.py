@@ -17,7 +17,7 @@ import backup_lib
 from backup_lib.agreement import Agreement, manifest_differences, manifest_flaw
 from backup_lib.archive.check import check_archive
 from backup_lib.archive.plain import check_frames, hash_members, open_stream, read_members
-from backup_lib.archive.reader import Reader, open_archive, open_for_reading, open_remains
+from backup_lib.archive.reader import Reader, open_for_reading, open_with_flaw
 from backup_lib.archive.trailer import ReadAt
 from backup_lib.clock import now
 from backup_lib.drill import restore_differences
@@ -296,16 +296,14 @@ def _examine(case: _Case) -> str:
 
 
 def _opened(case: _Case, read_at: ReadAt, size: int) -> Reader | None:
-    """Open an archive, or what is left of it; find what is wrong, and tell what works."""
-    try:
-        return open_archive(read_at, size)
-    except DamageError as error:
-        reader = open_remains(read_at, size)
+    """Open an archive, or what is left of it; find what is wrong, and report what works."""
+    reader, flaw = open_with_flaw(read_at, size)
+    if flaw:
         works = "what is not named here comes back with 'restore --path'"
         if reader is None:
             works = "its index is lost, so only tar reads it, up to the damage"
-        case.find(f"{error}; {works}")
-        return reader
+        case.find(f"{flaw}; {works}")
+    return reader
 
 
 def _is_known(case: _Case, expected: ArchiveFacts | None, index: str) -> bool:

@@ -35,6 +35,7 @@ __all__ = [
     "open_archive",
     "open_for_reading",
     "open_remains",
+    "open_with_flaw",
 ]
 
 _MOST_RATIO = 1 << 15
@@ -360,6 +361,14 @@ def open_remains(read_at: ReadAt, size: int) -> Reader | None:
         with suppress(DamageError):
             return _reader_of_remains(read_at, size, kind, (at, index), starts)
     return None
+
+
+def open_with_flaw(read_at: ReadAt, size: int) -> tuple[Reader | None, str]:
+    """Return a reader of an archive, or of what is left of it, and what is wrong with it, or ""."""
+    try:
+        return open_archive(read_at, size), ""
+    except DamageError as error:
+        return open_remains(read_at, size), str(error)
 
 
 def _reader_of_remains(

@@ -278,10 +278,15 @@ def is_archive_path(path: str) -> bool:
 
 
 def is_our_path(path: str) -> bool:
-    """Tell whether `path`, relative to the store, is one that we give to an archive."""
+    """Report whether `path`, relative to the store, is one that we give to an archive.
+
+    What has no name of ours is not ours, whatever a ledger says.
+    """
     folder, slash, name = path.rpartition("/")
     parts = parse_archive_name(name)
-    return folder == f"v{parts.version}" if parts else not slash and parse_daily_name(name) is not None
+    if parts:
+        return folder == version_folder(parts.version)
+    return not slash and parse_daily_name(name) is not None
 
 
 def partial_name(name: str) -> str:

@@ -18,6 +18,7 @@ from backup_lib.store.layout import (
     MANIFEST,
     PlainFormat,
     archive_format,
+    is_our_path,
     is_partial,
     is_safety,
     moment_of,
@@ -25,7 +26,6 @@ from backup_lib.store.layout import (
     parse_daily_name,
     parse_version_folder,
     partial_of,
-    version_folder,
 )
 from backup_lib.store.ledger import Ledger
 from backup_lib.store.manifest import Facts, read_manifest
@@ -174,18 +174,9 @@ def _age(backup: Backup) -> tuple[int, str, int, str]:
 def _backups_of(folder: Folder, ledger: Ledger) -> Iterator[Backup]:
     for name, status in folder.archives.items():
         path = folder.prefix + name
-        is_ours = _kind(path) != "plain" and (ledger.stands(path) or folder.named() == path)
+        is_ours = is_our_path(path) and (ledger.stands(path) or folder.named() == path)
         backup = _backup(folder, name, status, _order(ledger, path) if is_ours else 0)
         yield _with_record(backup, ledger) if backup.kind == "daily" else backup
-
-
-def _kind(path: str) -> BackupKind:
-    """Return what a path can be: what has no name of ours is not ours, whatever a ledger says."""
-    folder, _, name = path.rpartition("/")
-    parts = parse_archive_name(name)
-    if parts and folder == version_folder(parts.version):
-        return "release"
-    return "daily" if not folder and parse_daily_name(name) else "plain"
 
 
 def _order(ledger: Ledger, archive: str) -> int:
@@ -196,7 +187,7 @@ def _order(ledger: Ledger, archive: str) -> int:
 def _backup(folder: Folder, name: str, status: os.stat_result, order: int) -> Backup:
     parts, daily = parse_archive_name(name), parse_daily_name(name)
     version = parts.version if parts else parse_version_folder(folder.prefix.rstrip("/"))
-    kind: BackupKind = _kind(folder.prefix + name) if order else "plain"
+    kind: BackupKind = "plain" if order == 0 else "release" if folder.prefix else "daily"
     if parts:
         created = moment_of(parts.stamp)
     elif daily:
