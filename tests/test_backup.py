@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -693,3 +694,23 @@ def test_refused_and_tried_dry_nothing_is_made(project: Path, run: Run, command:
     assert run(*command).code in (0, 1, 10)
     assert sorted(path for path in project.rglob("*") if ".git/" not in f"{path}/") == before
     assert git(project, "tag") == ""
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_daily_backup_of_ours_that_cannot_be_read_is_not_taken_for_theirs(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It stays under its name, the run is refused, and the next one replaces it."""
+    first = archive_of(run("backup", "--daily", "--json"))
+    before = first.read_bytes()
+
+    def fail(path: Path) -> str:
+        raise OSError(number, os.strerror(number), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backup_lib.store.theirs.sha256_of", fail)
+        refused(run("backup", "--daily"), 1, first.name)
+    assert first.read_bytes() == before
+    assert not list(first.parent.glob("*.theirs*"))
+    assert run("verify", "--all").code == 0
+    assert archive_of(run("backup", "--daily", "--json")) == first

@@ -18,7 +18,7 @@ from backup_lib.clock import now
 from backup_lib.errors import DamageError
 from backup_lib.model import Description
 from backup_lib.store import ledger
-from backup_lib.store.disk import open_folder
+from backup_lib.store.disk import is_file, open_folder
 from backup_lib.store.layout import MANIFEST, archive_format, is_aside_of, name_of_theirs
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.lines import numbered
@@ -110,10 +110,14 @@ def _has_no_other_lines(path: Path, facts: Facts, files: Iterable[ListedFile]) -
 
 
 def is_as_published(store: Path, name: str, book: Ledger) -> bool:
-    """Report whether what stands at `name` was published here, and is as it was: all of it is read."""
-    with suppress(OSError):
-        return book.stands(name) and sha256_of(store / name) in {each.sha256 for each in book.published(name)}
-    return False
+    """Report whether what stands at `name` was published here, and is as it was: all of it is read.
+
+    Raises `OSError` if it has the size that was published, but cannot be read: it may well be ours.
+    """
+    published = book.published(name) if book.stands(name) else ()
+    if not any(is_file(store / name, each.size) for each in published):
+        return False
+    return sha256_of(store / name) in {each.sha256 for each in published}
 
 
 def sha256_of(path: Path) -> str:
