@@ -8,7 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .jobs import Crash, Job
@@ -39,6 +39,8 @@ ERRORS: dict[str, tuple[str, ...]] = {
 """The errors that the manual page of a call names, of those that a disk causes, and ``EINTR``."""
 FLIP = "FLIP"
 """No error: other bytes are written than were told."""
+_NUMBERED = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9]+\.tar\.(gz|zst)")
+"""A daily backup that does not take the place of the one before."""
 _ARCHIVE = re.compile(r".*\.tar\.(gz|zst)\.[0-9a-f]{8}\.partial")
 
 
@@ -154,7 +156,9 @@ class Bench:
         """Run the command with a fault, and judge what it leaves; then let the next run make up for it."""
         outcome, struck = self._run_with(fault)
         found = [] if struck else ["the point was not reached"]
-        now = self._look()
+        now, beside = self._without_numbered(outcome, self._look())
+        if self._is_incomplete(outcome) and self._replaced() and not beside:
+            found.append("an incomplete daily backup took the place of a complete one")
         found += self._flaws(now)
         if now.unreadable:
             found.append(f"{now.unreadable} lines of the ledger cannot be read")
@@ -165,6 +169,23 @@ class Bench:
             found += self._sync_flaws(struck)
         found += [f"afterwards: {what}" for what in self._next_flaws(now)]
         return Verdict(self._job.name, str(fault), tuple(found))
+
+    def _is_incomplete(self, outcome: Outcome) -> bool:
+        return outcome.code == 3 and "--daily" in self._job.arguments
+
+    def _replaced(self) -> set[str]:
+        """Return the backups of ours under whose names the clean run puts others."""
+        ours = {*self._before.listed} & {*self._after.listed} & self._before.ours
+        return {name for name in ours if self._before.store[name] != self._after.store[name]}
+
+    def _without_numbered(self, outcome: Outcome, now: Seen) -> tuple[Seen, set[str]]:
+        """Return what is seen but for an incomplete daily backup beside a complete one, and the name of that one.
+
+        It has a number, and takes no place.
+        """
+        numbered = {name for name in now.listed if _NUMBERED.match(name) and name not in self._before.listed}
+        beside = numbered if self._is_incomplete(outcome) and len(numbered) == 1 else set()
+        return replace(now, listed=tuple(name for name in now.listed if name not in beside)), beside
 
     def _run_with(self, fault: Fault) -> tuple[Outcome, Call | None]:
         """Run the command with a fault; again, where a slow machine let the moment pass."""
