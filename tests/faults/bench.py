@@ -179,7 +179,7 @@ class Bench:
         return {name for name in ours if self._before.store[name] != self._after.store[name]}
 
     def _without_numbered(self, outcome: Outcome, now: Seen) -> tuple[Seen, set[str]]:
-        """Return what is seen but for an incomplete daily backup beside a complete one, and the name of that one.
+        """Return what is seen but for an incomplete daily backup beside a complete one, and its name.
 
         It has a number, and takes no place.
         """
