@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,9 +10,12 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from support import Run, archive_of, git, refused
+
+from backup_lib import filesystem
 
 NOTES = "Backup of 1.1.0\nBuilt on the old server, see ticket 17\n"
 
@@ -218,3 +222,47 @@ def test_an_undo_of_the_newest_leaves_the_notes_of_a_person(archive: Path, run: 
     assert run("release", "--undo", "--version", "1.1.0").code == 0
     assert (archive.parent / "MANIFEST.txt").read_bytes() == before
     assert (archive.parent / "MANIFEST.theirs.txt").read_text() == NOTES
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_manifest_of_ours_that_cannot_be_read_is_not_taken_for_theirs(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It stays, and a backup of that version is refused until it can be read again."""
+    folder = archive_of(run("backup", "--version", "1.1.0", "--json")).parent
+    manifest = folder / "MANIFEST.txt"
+    before = manifest.read_bytes()
+    really = filesystem.open_file
+
+    def fail(path: Path) -> BinaryIO:
+        if path == manifest:
+            raise OSError(number, os.strerror(number), str(path))
+        return really(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backup_lib.store.theirs.filesystem.open_file", fail)
+        refused(run("backup", "--version", "1.1.0"), 1, "MANIFEST.txt")
+    assert manifest.read_bytes() == before
+    assert [path.name for path in folder.glob("MANIFEST*")] == ["MANIFEST.txt"]
+    assert run("backup", "--version", "1.1.0").code == 0
+    assert [path.name for path in folder.glob("MANIFEST*")] == ["MANIFEST.txt"]
+
+
+def test_an_unreadable_manifest_where_nothing_of_ours_is_stops_nothing(
+    project: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is moved aside: the ledger has published nothing beside it."""
+    folder = project / "backups" / "v1.1.0"
+    folder.mkdir(parents=True)
+    (folder / "MANIFEST.txt").write_text("mine\n")
+    really = filesystem.open_file
+
+    def fail(path: Path) -> BinaryIO:
+        if path == folder / "MANIFEST.txt":
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return really(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("backup_lib.store.theirs.filesystem.open_file", fail)
+        assert run("backup", "--version", "1.1.0").code == 0
+    assert (folder / "MANIFEST.theirs.txt").read_text() == "mine\n"

@@ -251,7 +251,9 @@ class LocalStore:
         """
         folder = backup.archive.parent
         with guarded(self.path, "writing the manifest"):
-            ours = is_our_manifest(folder, ledger.read(self.path), self.describe)
+            ours = False
+            with suppress(OSError):  # what a disk cannot read any more is to be written again
+                ours = is_our_manifest(folder, ledger.read(self.path), self.describe)
             aside = publish.rewrite_manifest(self.path, folder, facts, entries, ours)
             self.report_asides([aside] if aside else [])
 

@@ -55,9 +55,22 @@ def undescribed(path: Path) -> Iterator[None]:  # noqa: ARG001
 
 
 def is_our_manifest(folder: Path, book: Ledger, describe: Describe) -> bool:
-    """Report whether the manifest in the folder of a version is ours, as we wrote it, and can be read."""
+    """Report whether the manifest in the folder of a version is ours, as we wrote it.
+
+    Raises `OSError` if it cannot be read, but the ledger has archives beside it: it may well be ours.
+    """
+    try:
+        return _is_as_written(folder, book, describe)
+    except OSError:
+        has_ours = any(name.startswith(f"{folder.name}/") for name in book.standing())
+        if has_ours and _is_regular(folder / MANIFEST):
+            raise
+    return False
+
+
+def _is_as_written(folder: Path, book: Ledger, describe: Describe) -> bool:
     path = folder / MANIFEST
-    with suppress(DamageError, OSError), filesystem.open_file(path) as file:
+    with suppress(DamageError), filesystem.open_file(path) as file:
         manifest = read_manifest(file)
         facts = manifest.facts
         if facts is None or "/" in facts.archive or archive_format(facts.archive) is None:
@@ -73,9 +86,12 @@ def is_our_manifest(folder: Path, book: Ledger, describe: Describe) -> bool:
 
 @contextmanager
 def _described(describe: Describe, archive: Path) -> Iterator[Description | None]:
-    is_there = archive.is_file() and not archive.is_symlink()
-    with (describe if is_there else undescribed)(archive) as description:
+    with (describe if _is_regular(archive) else undescribed)(archive) as description:
         yield description
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def _expected(archive: Path, description: Description, book: Ledger) -> Facts:
