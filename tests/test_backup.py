@@ -419,10 +419,11 @@ def test_a_wrong_choice_names_the_choices(project: Path, run: Run) -> None:
 
 
 def test_an_unreadable_backup_before_does_not_stop_the_next(project: Path, run: Run) -> None:
-    """What cannot be copied is made anew."""
+    """What cannot be copied is made anew; the ledger confirms the manifest of the unreadable one."""
     archive = archive_of(run("backup", "--json"))
     with unreadable(archive):
         assert run("backup").code == 0
+    assert [path.name for path in archive.parent.glob("MANIFEST*")] == ["MANIFEST.txt"]
 
 
 def test_a_hard_link_is_not_given_the_content_of_what_replaced_its_file(

@@ -75,7 +75,9 @@ def _is_as_written(folder: Path, book: Ledger, describe: Describe) -> bool:
         facts = manifest.facts
         if facts is None or "/" in facts.archive or archive_format(facts.archive) is None:
             return False
-        with _described(describe, folder / facts.archive) as description:
+        # If the archive cannot be read, the ledger is asked, as it is without the archive.
+        # If it was the manifest, reading it again below fails again.
+        with suppress(OSError), _described(describe, folder / facts.archive) as description:
             if description is not None:
                 expected = _expected(folder / facts.archive, description, book)
                 return _has_no_other_lines(path, expected, listed(expected.project, description.entries))
