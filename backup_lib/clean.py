@@ -19,12 +19,13 @@ import semver
 import backup_lib
 from backup_lib.archive.reader import described
 from backup_lib.clock import now
-from backup_lib.errors import BackupError, DamageError, StoreError, counted, printable
+from backup_lib.errors import BackupError, DamageError, StoreError, counted, printable, translated
 from backup_lib.model import Description
 from backup_lib.rewriting import remake_manifest
 from backup_lib.store.layout import is_safety, parse_archive_name
 from backup_lib.store.ledger import Ledger, Record
 from backup_lib.store.listing import Backup
+from backup_lib.store.local import UNREADABLE
 from backup_lib.verify import verify_backup
 from backup_lib.workplace import Workplace
 
@@ -352,8 +353,15 @@ def _is_release_of(release: _Group, group: _Group) -> bool:
 
 
 def _description(backup: Backup) -> Description | None:
-    """Return what the index of an archive says, its entries apart; None if it cannot be read."""
-    with suppress(OSError, DamageError), described(backup.archive) as description:
+    """Return what the index of an archive says, its entries apart; None if it is damaged.
+
+    Raises `StoreError` if the disk cannot read it: then nothing can be said of it.
+    """
+    with (
+        translated(StoreError, f"reading {printable(backup.name)}", UNREADABLE, backup.archive),
+        suppress(FileNotFoundError, DamageError),
+        described(backup.archive) as description,
+    ):
         return description
     return None
 

@@ -85,8 +85,14 @@ def _is_from(path: list[str], top: str) -> bool:
 
 
 def _holds(path: list[str], top: str) -> bool:
-    """Whether an import finds a module of that name in some folders; a mere folder is none."""
-    spec = PathFinder.find_spec(top, path)
+    """Report whether an import finds a module of that name in some folders; a mere folder is none.
+
+    A folder that cannot be listed holds none: the import itself will say so, if it needs it.
+    """
+    try:
+        spec = PathFinder.find_spec(top, path)
+    except OSError:  # importlib passes over what is not there or not allowed only; EIO goes through
+        return False
     return spec is not None and spec.origin is not None
 
 

@@ -426,3 +426,28 @@ def test_nothing_to_clean_is_fine(project: Path, run: Run) -> None:
     """An empty store is clean."""
     assert run("clean").code == 0
     assert not (project / "backups").exists()
+
+
+@pytest.mark.parametrize("oldest", [True, False])
+def test_nothing_is_removed_where_what_would_go_cannot_be_read(project: Path, run: Run, oldest: bool) -> None:
+    """What a disk cannot read for a moment is neither changed nor somebody else's: the run fails."""
+    archives = [archive_of(run("backup", "--version", version, "--json")) for version in ("1.0.0", "2.0.0")]
+    archives.append(archive_of(run("backup", "--version", "3.0.0", "--json")))
+    doomed = archives[0 if oldest else 1]
+    with unreadable(doomed):
+        refused(run("clean", "--keep", "1"), 1, f"reading {doomed.parent.name}/{doomed.name} failed")
+    assert all(archive.exists() for archive in archives)
+    assert run("clean", "--keep", "1").code == 0
+    assert [archive.exists() for archive in archives] == [False, False, True]
+
+
+def test_no_day_is_removed_where_it_cannot_be_read(project: Path, run: Run) -> None:
+    """The same of daily backups."""
+    with clock_at(1_700_000_000):
+        old = archive_of(run("backup", "--daily", "--json"))
+    run("backup", "--daily")
+    with unreadable(old):
+        refused(run("clean", "--keep-daily", "1"), 1, f"reading {old.name} failed")
+    assert old.exists()
+    assert run("clean", "--keep-daily", "1").code == 0
+    assert not old.exists()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import posix
 import shutil
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 from support import Installed, git
 
 import tasks
+from backup_lib.imports import own_modules
 
 PACKAGES = Path(sysconfig.get_paths()["purelib"])
 _NOT_OURS = {"tasks", "backup_lib", "invoke", "pip", "test", "tests", "benchmarks"}
@@ -181,3 +184,26 @@ def test_the_version_is_told_without_them(hostile: Path) -> None:
     )
     assert done.returncode == 0, done
     assert not (hostile.parent / "mark").exists()
+
+
+def test_a_folder_that_cannot_be_listed_holds_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that fails to list the project is no matter of an import that needs nothing of it."""
+    really, asked = posix.listdir, []
+
+    def failing(path: str = ".") -> list[str]:
+        if path == str(tmp_path):
+            asked.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return really(path)
+
+    monkeypatch.setattr(posix, "listdir", failing)  # importlib asks this one
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "quopri", raising=False)
+    before = list(sys.path)
+    with own_modules():
+        import quopri
+    assert asked
+    assert quopri.__name__ == "quopri"
+    assert sys.path == before

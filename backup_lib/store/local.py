@@ -41,7 +41,10 @@ from backup_lib.store.theirs import (
     undescribed,
 )
 
-__all__ = ["LocalStore", "open_store"]
+__all__ = ["UNREADABLE", "LocalStore", "open_store"]
+
+UNREADABLE = "nothing was removed: check the disk, or remove that file yourself"
+"""The advice where a clean has to read what the disk does not give."""
 
 _silent = Silent().say
 _NO_WRITING = (errno.EROFS, errno.EACCES, errno.EPERM)
@@ -267,9 +270,16 @@ class LocalStore:
             return bring_back(self.path, name, aside)
 
     def is_as_published(self, backup: Backup) -> bool:
-        """Report whether an archive is what was published here under its name, by reading all of it."""
+        """Report whether an archive is what was published here under its name, by reading all of it.
+
+        Raises `StoreError` if it cannot be read: then nothing can be said of it.
+        """
         book = self.ledger()
-        with suppress(OSError), self.describe(backup.archive) as description:
+        with (
+            guarded(self.path, f"reading {printable(backup.name)}", UNREADABLE),
+            suppress(FileNotFoundError),
+            self.describe(backup.archive) as description,
+        ):
             known = {record.index for record in book.published(backup.name)}
             is_ours = description is not None and description.index in known
             return is_ours and is_as_published(self.path, backup.name, book)
