@@ -228,8 +228,9 @@ def _way_made(store: Path, name: str, version: str | None, is_free: Callable[[],
     try:
         yield aside
     except BaseException:
+        # Not fsynced: what failed may be the fsync of this folder, and one that failed is not tried again.
         with suppress(OSError):
-            bring_back(store, name, aside)
+            bring_back(store, name, aside, lasting=False)
         raise
 
 

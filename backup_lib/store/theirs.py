@@ -158,14 +158,14 @@ def move_aside(store: Path, name: str, version: str | None = None) -> str:
     return aside
 
 
-def bring_back(store: Path, name: str, aside: str) -> bool:
-    """Give what was moved aside its name back, if that is free; return whether it was.
+def bring_back(store: Path, name: str, aside: str, lasting: bool = True) -> bool:
+    """Give what was moved aside its name back, if that is free, and fsync it if that is to be `lasting`.
 
-    Whatever a ledger says, nothing else is renamed. Raises `OSError`.
+    Returns whether it was free. Whatever a ledger says, nothing else is renamed. Raises `OSError`.
     """
     if not can_come_back(store, name, aside) or os.path.lexists(store / name):
         return False
-    _rename((store / name).parent, os.path.basename(aside), os.path.basename(name))
+    _rename((store / name).parent, os.path.basename(aside), os.path.basename(name), lasting)
     return True
 
 
@@ -176,7 +176,8 @@ def can_come_back(store: Path, name: str, aside: str) -> bool:
     )
 
 
-def _rename(folder: Path, old: str, new: str) -> None:
+def _rename(folder: Path, old: str, new: str, lasting: bool = True) -> None:
     with open_folder(folder) as fd:
         filesystem.rename_new(old, new, fd)
-        filesystem.sync_folder(fd)
+        if lasting:
+            filesystem.sync_folder(fd)

@@ -20,6 +20,8 @@ _STAMP = re.compile(r"(?!2023)[0-9]{8}T[0-9]{6}Z(?:-[0-9]+)?")
 """In the name of a backup that the run made; those that were there before are of 2023."""
 _SPAN = 60
 """Seconds from now within which a run gives its archives their names."""
+_LAG = 3
+"""Fewer seconds lie between two moments in a name: that of a safety version, and that of its backup."""
 _NOT_OURS = re.compile(
     r"(?:.*/)?(?:tasks\.py|__pycache__(?:/.*)?|invoke\.(?:yaml|yml|json|py))"
     r"|demo/\.git/objects/.*"  # git draws names there, and hashes the time
@@ -46,8 +48,14 @@ class Point:
         if not _STAMP.search(path) or _stands(path, scene):
             return [path]
         now = int(time.time())
-        stamps = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now + each)) for each in range(_SPAN))
-        return [_STAMP.sub(stamp, path) for stamp in stamps]
+        lags = range(_LAG) if len(_STAMP.findall(path)) > 1 else range(1)
+        return [_stamped(path, now + second, lag) for second in range(_SPAN) for lag in lags]
+
+
+def _stamped(path: str, second: int, lag: int) -> str:
+    """Put a moment into a path, in seconds since 1970; a second moment in it is later by so many seconds."""
+    moments = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(each)) for each in (second, second + lag))
+    return _STAMP.sub(lambda found: next(moments, found[0]), path)
 
 
 def _stands(path: str, scene: Path) -> bool:

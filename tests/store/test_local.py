@@ -873,6 +873,33 @@ def test_what_gave_way_is_put_back_if_nothing_is_published(
     )
 
 
+def test_a_folder_whose_sync_failed_is_not_synced_again(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What gave way gets its name back all the same; a second fsync would call lost names safe."""
+    theirs = store.path / "v1.0.0" / "MANIFEST.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    really, failed, again = filesystem.sync_folder, [False], []
+
+    def failing(folder: Path | int) -> None:
+        is_it = isinstance(folder, int) and os.path.samestat(os.fstat(folder), theirs.parent.stat())
+        named = any(theirs.parent.glob("demo_*.tar.gz"))
+        if is_it and named and not failed[0]:
+            failed[0] = True
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if failed[0] and (is_it or folder == theirs.parent):
+            again.append(folder)
+        really(folder)
+
+    monkeypatch.setattr(filesystem, "sync_folder", failing)
+    with pytest.raises(StoreError, match="publishing the backup failed"):
+        release(store, b"1")
+    assert failed[0]
+    assert again == []
+    assert theirs.read_text() == "theirs"
+
+
 @pytest.mark.parametrize(
     ("name", "aside"),
     [
