@@ -17,6 +17,7 @@ from backup_lib.store.disk import discard, is_file
 from backup_lib.store.layout import (
     MANIFEST,
     is_archive_path,
+    is_our_path,
     parse_archive_name,
     parse_daily_name,
     parse_version_folder,
@@ -189,16 +190,28 @@ def _record_unknown(store: Path, book: Ledger) -> None:
 
     Whoever gave it its name was perhaps killed before that would outlast a power cut.
     """
-    unknown = [
-        (folder.facts.created, folder.prefix + folder.facts.archive, folder.facts)
-        for folder in folders(store, book)
-        if folder.facts and _is_there(folder, folder.facts) and not book.stands(folder.named() or "")
-    ]
+    unknown: list[tuple[str, str, Facts]] = []
+    for folder in folders(store, book):
+        facts = _facts_of(folder, book)
+        name = folder.prefix + facts.archive if facts else ""
+        if facts and _is_there(folder, facts) and not book.stands(name):
+            unknown.append((facts.created, name, facts))
     if unknown:
         unknown.sort(key=lambda found: found[:2])
         for _, name, _ in unknown:
             filesystem.sync_folder((store / name).parent)
         ledger.append(store, *(publication(name, facts, "recovered") for _, name, facts in unknown))
+
+
+def _facts_of(folder: Folder, book: Ledger) -> Facts | None:
+    """Return what the manifest in a folder says, if it is ours.
+
+    Raises `OSError` if it cannot be read beside an archive with a name of ours that the ledger does not know:
+    it may be what proves that to be published.
+    """
+    paths = [folder.prefix + name for name in folder.archives] if folder.prefix else []
+    has_unknown = any(is_our_path(path) and not book.stands(path) for path in paths)
+    return _manifest_in(folder.path) if has_unknown and folder.facts is None else folder.facts
 
 
 def _tidy(folder: Path, book: Ledger) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .jobs import Crash, Job
+from .jobs import FIRST_OF_CRASH, Crash, Job
 from .judge import Seen, flaws, leftovers, look, steady, surplus, sweepings, torn, unsummed
 from .points import Point, points_of
 from .power import State, left, put, states_of, steps_of, tree_at
@@ -109,10 +109,10 @@ class Bench:
         shutil.rmtree(self._git, ignore_errors=True)
         shutil.copytree(scene.project / ".git", self._git)
 
-    def _recorded(self, arguments: tuple[str, ...]) -> tuple[Outcome, list[Call]]:
+    def _recorded(self, arguments: tuple[str, ...], first: int = 1) -> tuple[Outcome, list[Call]]:
         """Run a command that has to succeed; return its calls, too."""
         workshop = self._workshop
-        outcome = workshop.run(recording(workshop.log), arguments)
+        outcome = workshop.run(recording(workshop.log), arguments, first)
         if outcome.code:
             raise RuntimeError(f"{arguments} fails by itself: {outcome.err}")
         return outcome, list(calls_in(workshop.log, str(workshop.scene.project)))
@@ -120,7 +120,7 @@ class Bench:
     def _crash(self, crash: Crash) -> list[Call]:
         """Let the template be what a killed command leaves of it; return the calls it had made."""
         scene = self._workshop.reset(self._template)
-        _, calls = self._recorded(crash.arguments)
+        _, calls = self._recorded(crash.arguments, FIRST_OF_CRASH)
         path = str(scene.store / crash.path.format(today=time.strftime("%Y-%m-%d")))
         made = calls[: crash.place(calls, path)]
         self._workshop.reset(self._template)

@@ -22,6 +22,10 @@ THEIR_SUMS = f"{'0' * 64}  notes/1.2.0.txt\n"
 """Sums of somebody else."""
 
 
+FIRST_OF_CRASH = 1 << 16
+"""What temporary names of a killed command are numbered from: those of the next one are others, as usual."""
+
+
 @dataclass(frozen=True, slots=True)
 class Crash:
     """A command that was killed at one of its calls."""
@@ -188,7 +192,7 @@ JOBS = (
     Job("after-killed-folder", ("backup", "--version", "1.2.0"), _two_releases,
         crash=Crash(("backup", "--version", "1.2.0"), "fsync", "")),
     Job("after-killed-backup", ("backup", "--version", "1.2.0"), _two_releases,
-        crash=Crash(("backup", "--version", "1.2.0"), "rename", "v1.2.0/.MANIFEST.txt.00000002.partial")),
+        crash=Crash(("backup", "--version", "1.2.0"), "rename", "v1.2.0/.MANIFEST.txt.00010001.partial")),
     Job("after-killed-commit", ("backup", "--version", "1.3.0"), _two_releases,
         crash=Crash(("backup", "--version", "1.2.0"), "fsync", "v1.2.0", 3)),
     Job("verify-after-killed-commit", ("verify", "--all"), _two_releases,

@@ -148,13 +148,16 @@ class Workshop:
         if self.scene.folder.exists():
             shutil.rmtree(self.scene.folder)
 
-    def run(self, traced: Sequence[str], arguments: Sequence[str]) -> Outcome:
-        """Run ``invoke`` as a process of its own, at the end of the command line `traced`."""
+    def run(self, traced: Sequence[str], arguments: Sequence[str], first: int = 1) -> Outcome:
+        """Run ``invoke`` as a process of its own, at the end of the command line `traced`.
+
+        Its temporary names are numbered from `first`.
+        """
         command = ["taskset", "-c", str(self.processor), *traced, sys.executable, "-m", "invoke", *arguments]
         done = subprocess.run(
             command,
             cwd=self.scene.project,
-            env={**self.environment, "TMPDIR": str(self.scene.scratch)},
+            env={**self.environment, "TMPDIR": str(self.scene.scratch), "FIRST_NUMBER": str(first)},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

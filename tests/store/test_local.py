@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import pytest
@@ -1409,6 +1409,31 @@ def test_a_store_copied_without_its_ledger_gets_one(store: LocalStore) -> None:
         (second, "recovered"),
     ]
     check_sound(store)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_manifest_that_may_prove_what_is_published_has_to_be_read(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A writer that cannot read it fails, and does not go on as if the archive beside it were nobody's."""
+    archive = release(store, b"1")
+    manifest = store.path / "v1.0.0" / "MANIFEST.txt"
+    (store.path / "ledger.jsonl").write_text("")
+    really = filesystem.open_file
+
+    def failing(path: Path) -> BinaryIO:
+        if path == manifest:
+            raise OSError(number, os.strerror(number), str(path))
+        return really(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(filesystem, "open_file", failing)
+        patch.setattr(listing, "open_file", failing)
+        with pytest.raises(StoreError, match=r"recovering the store failed: .*MANIFEST\.txt"):
+            release(store, b"2", header("2.0.0"))
+    assert names(store) == [archive]
+    release(store, b"2", header("2.0.0"))
+    assert store.ledger().stands(archive)
 
 
 def test_a_manifest_of_an_archive_that_is_elsewhere_is_not_recovered(store: LocalStore) -> None:
