@@ -23,7 +23,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.faults", description=__doc__)
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--short", action="store_true", help="a few of each, as the tests do")
-    length.add_argument("--long", action="store_true", help="all of it (the default): about 35 minutes")
+    length.add_argument("--long", action="store_true", help="all of it (the default): about an hour")
     jobs = [job.name for job in JOBS]
     parser.add_argument("--only", action="append", choices=jobs, metavar="JOB", help=f"of {', '.join(jobs)}")
     parser.add_argument("--kind", action="append", choices=KINDS, help="leave out the other kinds")
