@@ -53,9 +53,10 @@ class Point:
 
 
 def _stamped(path: str, second: int, lag: int) -> str:
-    """Put a moment into a path, in seconds since 1970; a second moment in it is later by so many seconds."""
-    moments = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(each)) for each in (second, second + lag))
-    return _STAMP.sub(lambda found: next(moments, found[0]), path)
+    """Put a moment into a path, in seconds since 1970; the last one in it is later by so many seconds."""
+    before, last = (time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(each)) for each in (second, second + lag))
+    *_, found = _STAMP.finditer(path)
+    return _STAMP.sub(before, path[: found.start()]) + last + path[found.end() :]
 
 
 def _stands(path: str, scene: Path) -> bool:
